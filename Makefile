@@ -1,0 +1,136 @@
+# Makefile
+#	  Builds and installs the extension (PGXS), and runs everything around it.
+#
+#	  make, make install, make installcheck    the ordinary PGXS targets
+#	  make demo, make demo-stop                 60,000 real images, searched
+#	  make test                                 every suite, from nothing
+#	  make help                                 the rest
+#
+# Whatever is not plain PGXS lives in tools/ and needs no pg_config to start.
+#
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+
+# Where this file lies, so that `make -f .../Makefile` from an empty directory
+# builds there (PGXS's VPATH build) and leaves the sources alone.
+top := $(patsubst %/,%,$(dir $(firstword $(MAKEFILE_LIST))))
+sources = $(patsubst $(top)/%,%,$(wildcard $(addprefix $(top)/,$(1))))
+
+EXTENSION = chassis
+MODULE_big = chassis
+PGFILEDESC = "chassis - vector similarity search"
+DATA = $(call sources,sql/$(EXTENSION)--*.sql)
+OBJS = $(patsubst %.c,%.o,$(call sources,src/core/*/*.c src/pg/*.c src/pg/*/*.c))
+
+# Includes are written from src/ and so show their layer.  The .d files next
+# to the objects give header dependencies, which PGXS usually does not track.
+PG_CPPFLAGS = -I$(top)/src -MMD -MP
+PG_CFLAGS = -std=gnu11 -Wextra -Wno-unused-parameter -Wno-sign-compare \
+	-Wno-missing-field-initializers
+# Nobody reads errno after sqrtf(); without this it is a call, not one
+# instruction.  No contraction: a*b+c gives the same result on every processor
+# (kernels that want a fused operation say so).  No -march, ever: the kernels
+# choose the instruction set at run time.
+PG_CFLAGS += -fno-math-errno -ffp-contract=off
+# A second build, for the isolation specs only, that can be stopped at named
+# places (src/pg/am, CHS_STOP).  The release library has no trace of it.
+ifdef STOPS
+PG_CPPFLAGS += -DCHS_STOPS
+endif
+
+# The server loads libraries with RTLD_GLOBAL and before version 16 every
+# symbol of a library is visible: without -Bsymbolic-functions a call to our
+# vector_in() would reach that of a pgvector loaded earlier.
+ifeq ($(shell uname -s),Linux)
+SHLIB_LINK += -Wl,-Bsymbolic-functions
+endif
+SHLIB_LINK += -lm
+
+# Bitcode would let the server's JIT inline our functions.  They are called
+# through the index or on whole vectors, where that gains nothing, and making
+# it would require the clang that the server was built with.
+override with_llvm = no
+
+REGRESS = $(patsubst test/sql/%.sql,%,$(call sources,test/sql/*.sql))
+REGRESS_OPTS = --inputdir=$(top)/test --load-extension=$(EXTENSION)
+# Specs that stop a backend at a named place need the STOPS build.
+all_specs = $(sort $(wildcard $(top)/test/specs/*.spec))
+plain_specs = $(if $(all_specs),$(sort $(shell grep -L stop_at $(all_specs))))
+ISOLATION = $(patsubst $(top)/test/specs/%.spec,%,\
+	$(if $(STOPS),$(all_specs),$(plain_specs)))
+# --outputdir=. because expected/ is looked for there first
+ISOLATION_OPTS = --inputdir=$(top)/test --outputdir=. --load-extension=$(EXTENSION)
+TAP_TESTS = 1
+PROVE_TESTS ?= test/t/*.pl
+PROVE_FLAGS += -I test/perl
+
+EXTRA_CLEAN = build results regression.diffs regression.out output_iso \
+	tmp_check $(OBJS:.o=.d)
+
+# Targets that must work before PostgreSQL is installed.
+house_targets = help demo demo-stop test stress fuzz python lint format bench \
+	check-house check-unit check-regress check-isolation check-tap check-python
+
+ifneq ($(filter-out $(house_targets),$(or $(MAKECMDGOALS),all)),)
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+# A VPATH build needs the object directories.  Not a rule: make would find the
+# directories through VPATH and think that they are there.
+$(shell mkdir -p $(dir $(OBJS)))
+
+-include $(wildcard $(OBJS:.o=.d))
+endif
+
+.PHONY: $(house_targets)
+
+help:
+	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST))
+
+## make                 build the extension (honours PG_CONFIG)
+## make install         install it (honours DESTDIR)
+## make installcheck    regress, isolation and TAP against a running, installed server
+## make demo            a private server with 60,000 real images, searched and measured
+## make demo-stop       stop that server and remove its files
+demo:
+	@tools/demo.sh start
+
+demo-stop:
+	@tools/demo.sh stop
+
+## make test            every suite below; ends with "N passed, N failed"
+## make check-house     layers, headers, exported symbols
+## make check-unit      programs over src/core: plain, sanitized, and NEON emulated
+## make check-regress   test/sql
+## make check-isolation test/specs, with the library that can be stopped
+## make check-tap       test/t (PROVE_TESTS=test/t/000_smoke.pl for one)
+## make check-python    python/tests
+test:
+	@tools/test.sh all
+
+check-house check-unit check-regress check-isolation check-tap check-python:
+	@tools/test.sh $(@:check-%=%)
+
+## make stress          unit and TAP suites at ten times the length
+## make fuzz            libFuzzer over src/core, FUZZ_SECONDS=300 for each target
+stress:
+	@CHASSIS_STRESS=$${CHASSIS_STRESS:-10} tools/test.sh unit tap
+
+fuzz:
+	@tools/fuzz.sh
+
+## make bench           kernels against scalar: nanoseconds and error
+bench:
+	@$(MAKE) --no-print-directory -f test/unit/Makefile bench
+
+## make python          build/stage with the extension, .venv with the package
+python:
+	@tools/python.sh
+
+## make lint            formatting, shell scripts, layers, warnings as errors
+## make format          rewrite C sources by .clang-format
+lint:
+	@tools/lint.sh
+
+format:
+	@tools/lint.sh --fix

@@ -1,0 +1,488 @@
+/*
+ * chassis--0.1.0.sql
+ *	  The SQL objects of chassis: type vector, its functions, operators, casts
+ *	  and aggregates; then the access method.
+ *
+ * Names, argument types and volatility are pgvector's, so that an application
+ * changes only the access method's name.  The script names no schema and
+ * reads no setting: the extension is relocatable and trusted.
+ *
+ * Costs: the unit is one simple operator.  Fetching a TOASTed vector of 768
+ * elements takes about 200 of them, a distance on a vector stored inline 5 to
+ * 15; 50 lies between, on a logarithmic scale, for every function that reads a
+ * vector.  Only functions that need no more than its length keep the default.
+ *
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ */
+
+-- refuse to run from psql: CREATE EXTENSION must own what is made here
+\echo Use "CREATE EXTENSION chassis" to load this file. \quit
+
+-- Section 1: the type
+
+CREATE TYPE vector;
+
+CREATE FUNCTION vector_in(cstring, oid, integer) RETURNS vector
+	AS 'MODULE_PATHNAME', 'chs_vector_in'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vector_in(cstring, oid, integer) IS 'I/O';
+
+CREATE FUNCTION vector_out(vector) RETURNS cstring
+	AS 'MODULE_PATHNAME', 'chs_vector_out'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vector_out(vector) IS 'I/O';
+
+CREATE FUNCTION vector_typmod_in(cstring[]) RETURNS integer
+	AS 'MODULE_PATHNAME', 'chs_vector_typmod_in'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vector_typmod_in(cstring[]) IS 'I/O typmod';
+
+CREATE FUNCTION vector_recv(internal, oid, integer) RETURNS vector
+	AS 'MODULE_PATHNAME', 'chs_vector_recv'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vector_recv(internal, oid, integer) IS 'I/O';
+
+CREATE FUNCTION vector_send(vector) RETURNS bytea
+	AS 'MODULE_PATHNAME', 'chs_vector_send'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vector_send(vector) IS 'I/O';
+
+-- STORAGE external: embeddings do not compress, so do not try
+CREATE TYPE vector (
+	INPUT = vector_in,
+	OUTPUT = vector_out,
+	TYPMOD_IN = vector_typmod_in,
+	RECEIVE = vector_recv,
+	SEND = vector_send,
+	STORAGE = external
+);
+COMMENT ON TYPE vector IS 'vector of single-precision numbers';
+
+-- Section 2: functions for users
+
+CREATE FUNCTION l2_distance(vector, vector) RETURNS float8
+	AS 'MODULE_PATHNAME', 'chs_l2_distance'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION l2_distance(vector, vector) IS 'Euclidean distance';
+
+CREATE FUNCTION inner_product(vector, vector) RETURNS float8
+	AS 'MODULE_PATHNAME', 'chs_inner_product'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION inner_product(vector, vector) IS 'inner product';
+
+CREATE FUNCTION cosine_distance(vector, vector) RETURNS float8
+	AS 'MODULE_PATHNAME', 'chs_cosine_distance'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION cosine_distance(vector, vector) IS 'cosine distance: 1 - cosine';
+
+CREATE FUNCTION l1_distance(vector, vector) RETURNS float8
+	AS 'MODULE_PATHNAME', 'chs_l1_distance'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION l1_distance(vector, vector) IS 'taxicab distance';
+
+CREATE FUNCTION vector_dims(vector) RETURNS integer
+	AS 'MODULE_PATHNAME', 'chs_vector_dims'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vector_dims(vector) IS 'number of dimensions';
+
+CREATE FUNCTION vector_norm(vector) RETURNS float8
+	AS 'MODULE_PATHNAME', 'chs_vector_norm'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_norm(vector) IS 'Euclidean norm';
+
+CREATE FUNCTION l2_normalize(vector) RETURNS vector
+	AS 'MODULE_PATHNAME', 'chs_l2_normalize'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION l2_normalize(vector) IS 'vector scaled to Euclidean norm 1';
+
+CREATE FUNCTION binary_quantize(vector) RETURNS bit
+	AS 'MODULE_PATHNAME', 'chs_binary_quantize'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION binary_quantize(vector) IS 'one bit per element: is it greater than zero?';
+
+CREATE FUNCTION subvector(vector, int, int) RETURNS vector
+	AS 'MODULE_PATHNAME', 'chs_subvector'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION subvector(vector, int, int) IS 'elements from a position (first is 1), given their number';
+
+-- Section 3: functions behind operators, casts and aggregates
+
+CREATE FUNCTION vector_add(vector, vector) RETURNS vector
+	AS 'MODULE_PATHNAME', 'chs_vector_add'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_add(vector, vector) IS 'implementation of + operator';
+
+CREATE FUNCTION vector_sub(vector, vector) RETURNS vector
+	AS 'MODULE_PATHNAME', 'chs_vector_sub'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_sub(vector, vector) IS 'implementation of - operator';
+
+CREATE FUNCTION vector_mul(vector, vector) RETURNS vector
+	AS 'MODULE_PATHNAME', 'chs_vector_mul'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_mul(vector, vector) IS 'implementation of * operator';
+
+CREATE FUNCTION vector_concat(vector, vector) RETURNS vector
+	AS 'MODULE_PATHNAME', 'chs_vector_concat'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_concat(vector, vector) IS 'implementation of || operator';
+
+CREATE FUNCTION vector_lt(vector, vector) RETURNS bool
+	AS 'MODULE_PATHNAME', 'chs_vector_lt'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_lt(vector, vector) IS 'implementation of < operator';
+
+CREATE FUNCTION vector_le(vector, vector) RETURNS bool
+	AS 'MODULE_PATHNAME', 'chs_vector_le'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_le(vector, vector) IS 'implementation of <= operator';
+
+CREATE FUNCTION vector_eq(vector, vector) RETURNS bool
+	AS 'MODULE_PATHNAME', 'chs_vector_eq'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_eq(vector, vector) IS 'implementation of = operator';
+
+CREATE FUNCTION vector_ne(vector, vector) RETURNS bool
+	AS 'MODULE_PATHNAME', 'chs_vector_ne'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_ne(vector, vector) IS 'implementation of <> operator';
+
+CREATE FUNCTION vector_ge(vector, vector) RETURNS bool
+	AS 'MODULE_PATHNAME', 'chs_vector_ge'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_ge(vector, vector) IS 'implementation of >= operator';
+
+CREATE FUNCTION vector_gt(vector, vector) RETURNS bool
+	AS 'MODULE_PATHNAME', 'chs_vector_gt'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_gt(vector, vector) IS 'implementation of > operator';
+
+CREATE FUNCTION vector_cmp(vector, vector) RETURNS int4
+	AS 'MODULE_PATHNAME', 'chs_vector_cmp'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_cmp(vector, vector) IS 'less-equal-greater';
+
+CREATE FUNCTION vector_hash(vector) RETURNS integer
+	AS 'MODULE_PATHNAME', 'chs_vector_hash'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_hash(vector) IS 'hash';
+
+CREATE FUNCTION vector_hash_extended(vector, bigint) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'chs_vector_hash_extended'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_hash_extended(vector, bigint) IS 'hash with seed';
+
+CREATE FUNCTION vector_l2_squared_distance(vector, vector) RETURNS float8
+	AS 'MODULE_PATHNAME', 'chs_vector_l2_squared_distance'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_l2_squared_distance(vector, vector) IS 'squared Euclidean distance';
+
+CREATE FUNCTION vector_negative_inner_product(vector, vector) RETURNS float8
+	AS 'MODULE_PATHNAME', 'chs_vector_negative_inner_product'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_negative_inner_product(vector, vector) IS 'negative inner product';
+
+CREATE FUNCTION vector_spherical_distance(vector, vector) RETURNS float8
+	AS 'MODULE_PATHNAME', 'chs_vector_spherical_distance'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_spherical_distance(vector, vector) IS 'angle between unit vectors, as a part of a half turn';
+
+-- State of both aggregates: {row count, element sums ...}, {0} when empty
+
+CREATE FUNCTION vector_accum(double precision[], vector) RETURNS double precision[]
+	AS 'MODULE_PATHNAME', 'chs_vector_accum'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_accum(double precision[], vector) IS 'aggregate transition function';
+
+CREATE FUNCTION vector_combine(double precision[], double precision[]) RETURNS double precision[]
+	AS 'MODULE_PATHNAME', 'chs_vector_combine'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_combine(double precision[], double precision[]) IS 'aggregate combine function';
+
+CREATE FUNCTION vector_avg(double precision[]) RETURNS vector
+	AS 'MODULE_PATHNAME', 'chs_vector_avg'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_avg(double precision[]) IS 'aggregate final function of avg';
+
+CREATE FUNCTION vector_sum(double precision[]) RETURNS vector
+	AS 'MODULE_PATHNAME', 'chs_vector_sum'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_sum(double precision[]) IS 'aggregate final function of sum';
+
+CREATE FUNCTION vector(vector, integer, boolean) RETURNS vector
+	AS 'MODULE_PATHNAME', 'chs_vector_cast'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vector(vector, integer, boolean) IS 'check vector against type modifier';
+
+CREATE FUNCTION array_to_vector(integer[], integer, boolean) RETURNS vector
+	AS 'MODULE_PATHNAME', 'chs_array_to_vector'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION array_to_vector(integer[], integer, boolean) IS 'convert integer array to vector';
+
+CREATE FUNCTION array_to_vector(real[], integer, boolean) RETURNS vector
+	AS 'MODULE_PATHNAME', 'chs_array_to_vector'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION array_to_vector(real[], integer, boolean) IS 'convert real array to vector';
+
+CREATE FUNCTION array_to_vector(double precision[], integer, boolean) RETURNS vector
+	AS 'MODULE_PATHNAME', 'chs_array_to_vector'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION array_to_vector(double precision[], integer, boolean) IS 'convert double precision array to vector';
+
+CREATE FUNCTION array_to_vector(numeric[], integer, boolean) RETURNS vector
+	AS 'MODULE_PATHNAME', 'chs_array_to_vector'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 500;
+COMMENT ON FUNCTION array_to_vector(numeric[], integer, boolean) IS 'convert numeric array to vector';
+
+CREATE FUNCTION vector_to_float4(vector, integer, boolean) RETURNS real[]
+	AS 'MODULE_PATHNAME', 'chs_vector_to_float4'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	COST 50;
+COMMENT ON FUNCTION vector_to_float4(vector, integer, boolean) IS 'convert vector to real array';
+
+-- Section 4: aggregates
+
+CREATE AGGREGATE avg(vector) (
+	SFUNC = vector_accum,
+	STYPE = double precision[],
+	FINALFUNC = vector_avg,
+	COMBINEFUNC = vector_combine,
+	INITCOND = '{0}',
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE avg(vector) IS 'the average (arithmetic mean) of all vectors, element by element';
+
+CREATE AGGREGATE sum(vector) (
+	SFUNC = vector_accum,
+	STYPE = double precision[],
+	FINALFUNC = vector_sum,
+	COMBINEFUNC = vector_combine,
+	INITCOND = '{0}',
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE sum(vector) IS 'the sum of all vectors, element by element';
+
+-- Section 5: casts
+--
+-- Arrays need a cast or an assignment.  The way to real[] is open everywhere,
+-- so that array functions take vectors.
+
+CREATE CAST (vector AS vector)
+	WITH FUNCTION vector(vector, integer, boolean) AS IMPLICIT;
+CREATE CAST (vector AS real[])
+	WITH FUNCTION vector_to_float4(vector, integer, boolean) AS IMPLICIT;
+CREATE CAST (integer[] AS vector)
+	WITH FUNCTION array_to_vector(integer[], integer, boolean) AS ASSIGNMENT;
+CREATE CAST (real[] AS vector)
+	WITH FUNCTION array_to_vector(real[], integer, boolean) AS ASSIGNMENT;
+CREATE CAST (double precision[] AS vector)
+	WITH FUNCTION array_to_vector(double precision[], integer, boolean) AS ASSIGNMENT;
+CREATE CAST (numeric[] AS vector)
+	WITH FUNCTION array_to_vector(numeric[], integer, boolean) AS ASSIGNMENT;
+
+-- Section 6: operators
+
+CREATE OPERATOR <-> (
+	LEFTARG = vector, RIGHTARG = vector, FUNCTION = l2_distance,
+	COMMUTATOR = <->
+);
+COMMENT ON OPERATOR <-> (vector, vector) IS 'Euclidean distance';
+
+CREATE OPERATOR <#> (
+	LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_negative_inner_product,
+	COMMUTATOR = <#>
+);
+COMMENT ON OPERATOR <#> (vector, vector) IS 'negative inner product';
+
+CREATE OPERATOR <=> (
+	LEFTARG = vector, RIGHTARG = vector, FUNCTION = cosine_distance,
+	COMMUTATOR = <=>
+);
+COMMENT ON OPERATOR <=> (vector, vector) IS 'cosine distance';
+
+CREATE OPERATOR <+> (
+	LEFTARG = vector, RIGHTARG = vector, FUNCTION = l1_distance,
+	COMMUTATOR = <+>
+);
+COMMENT ON OPERATOR <+> (vector, vector) IS 'taxicab distance';
+
+CREATE OPERATOR + (
+	LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_add,
+	COMMUTATOR = +
+);
+COMMENT ON OPERATOR + (vector, vector) IS 'add';
+
+CREATE OPERATOR - (
+	LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_sub
+);
+COMMENT ON OPERATOR - (vector, vector) IS 'subtract';
+
+CREATE OPERATOR * (
+	LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_mul,
+	COMMUTATOR = *
+);
+COMMENT ON OPERATOR * (vector, vector) IS 'multiply element by element';
+
+CREATE OPERATOR || (
+	LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_concat
+);
+COMMENT ON OPERATOR || (vector, vector) IS 'concatenate';
+
+CREATE OPERATOR < (
+	LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_lt,
+	COMMUTATOR = >, NEGATOR = >=,
+	RESTRICT = scalarltsel, JOIN = scalarltjoinsel
+);
+COMMENT ON OPERATOR < (vector, vector) IS 'less than';
+
+CREATE OPERATOR <= (
+	LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_le,
+	COMMUTATOR = >=, NEGATOR = >,
+	RESTRICT = scalarlesel, JOIN = scalarlejoinsel
+);
+COMMENT ON OPERATOR <= (vector, vector) IS 'less than or equal';
+
+CREATE OPERATOR = (
+	LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_eq,
+	COMMUTATOR = =, NEGATOR = <>,
+	RESTRICT = eqsel, JOIN = eqjoinsel,
+	HASHES, MERGES
+);
+COMMENT ON OPERATOR = (vector, vector) IS 'equal';
+
+CREATE OPERATOR <> (
+	LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_ne,
+	COMMUTATOR = <>, NEGATOR = =,
+	RESTRICT = neqsel, JOIN = neqjoinsel
+);
+COMMENT ON OPERATOR <> (vector, vector) IS 'not equal';
+
+CREATE OPERATOR >= (
+	LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_ge,
+	COMMUTATOR = <=, NEGATOR = <,
+	RESTRICT = scalargesel, JOIN = scalargejoinsel
+);
+COMMENT ON OPERATOR >= (vector, vector) IS 'greater than or equal';
+
+CREATE OPERATOR > (
+	LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_gt,
+	COMMUTATOR = <, NEGATOR = <=,
+	RESTRICT = scalargtsel, JOIN = scalargtjoinsel
+);
+COMMENT ON OPERATOR > (vector, vector) IS 'greater than';
+
+-- Section 7: operator classes of btree and hash
+--
+-- btree has no support function 4 (equalimage): 0 and -0 are equal but print
+-- differently, so equal keys must not be merged into one.
+
+CREATE OPERATOR CLASS vector_ops
+	DEFAULT FOR TYPE vector USING btree AS
+	OPERATOR 1 <,
+	OPERATOR 2 <=,
+	OPERATOR 3 =,
+	OPERATOR 4 >=,
+	OPERATOR 5 >,
+	FUNCTION 1 vector_cmp(vector, vector);
+
+CREATE OPERATOR CLASS vector_ops
+	DEFAULT FOR TYPE vector USING hash AS
+	OPERATOR 1 =,
+	FUNCTION 1 vector_hash(vector),
+	FUNCTION 2 vector_hash_extended(vector, bigint);
+
+-- ACCESS METHOD: everything from here on belongs to src/pg/am
+
+CREATE FUNCTION chassishandler(internal) RETURNS index_am_handler
+	AS 'MODULE_PATHNAME', 'chassishandler'
+	LANGUAGE C;
+COMMENT ON FUNCTION chassishandler(internal) IS 'chassis index access method handler';
+
+CREATE ACCESS METHOD chassis TYPE INDEX HANDLER chassishandler;
+COMMENT ON ACCESS METHOD chassis IS 'nearest-neighbor search over a graph of quantized vectors';
+
+-- support function 1: which metric an operator class orders by
+
+CREATE FUNCTION chassis_vector_l2(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'chassis_vector_l2'
+	LANGUAGE C;
+COMMENT ON FUNCTION chassis_vector_l2(internal) IS 'chassis operator class support: Euclidean distance';
+
+CREATE FUNCTION chassis_vector_ip(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'chassis_vector_ip'
+	LANGUAGE C;
+COMMENT ON FUNCTION chassis_vector_ip(internal) IS 'chassis operator class support: negative inner product';
+
+CREATE FUNCTION chassis_vector_cosine(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'chassis_vector_cosine'
+	LANGUAGE C;
+COMMENT ON FUNCTION chassis_vector_cosine(internal) IS 'chassis operator class support: cosine distance';
+
+CREATE FUNCTION chassis_vector_l1(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'chassis_vector_l1'
+	LANGUAGE C;
+COMMENT ON FUNCTION chassis_vector_l1(internal) IS 'chassis operator class support: taxicab distance';
+
+CREATE OPERATOR CLASS vector_l2_ops
+	DEFAULT FOR TYPE vector USING chassis AS
+	OPERATOR 1 <-> (vector, vector) FOR ORDER BY float_ops,
+	FUNCTION 1 chassis_vector_l2(internal);
+
+CREATE OPERATOR CLASS vector_ip_ops
+	FOR TYPE vector USING chassis AS
+	OPERATOR 1 <#> (vector, vector) FOR ORDER BY float_ops,
+	FUNCTION 1 chassis_vector_ip(internal);
+
+CREATE OPERATOR CLASS vector_cosine_ops
+	FOR TYPE vector USING chassis AS
+	OPERATOR 1 <=> (vector, vector) FOR ORDER BY float_ops,
+	FUNCTION 1 chassis_vector_cosine(internal);
+
+CREATE OPERATOR CLASS vector_l1_ops
+	FOR TYPE vector USING chassis AS
+	OPERATOR 1 <+> (vector, vector) FOR ORDER BY float_ops,
+	FUNCTION 1 chassis_vector_l1(internal);
+
+CREATE FUNCTION chassis_index_info(index regclass)
+	RETURNS TABLE (name text, value text)
+	AS 'MODULE_PATHNAME', 'chassis_index_info'
+	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION chassis_index_info(regclass) IS 'parameters, node counts, pages and bytes of a chassis index';
+
+CREATE FUNCTION chassis_index_check(index regclass)
+	RETURNS TABLE (invariant text, level int, node bigint, problem text)
+	AS 'MODULE_PATHNAME', 'chassis_index_check'
+	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION chassis_index_check(regclass) IS 'violated invariants of a chassis index, one a row';

@@ -1,0 +1,127 @@
+/*
+ * distance.h
+ *	  The metrics, and the table of float32 distance kernels for this processor.
+ *
+ * The scalar file is the definition; every other instruction set must equal
+ * it within the bound of README.md.  The table is chosen once per process,
+ * by asking the processor and the operating system, and only after the
+ * chosen kernels agreed with the scalar ones in a short self-test.
+ *
+ * Kernels accept any length including 0 and any float alignment.  NaN and
+ * infinity in the input yield NaN or infinity, never a trap.  Sums are kept
+ * in float: two finite inputs may overflow to infinity.
+ *
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ */
+#ifndef CHS_DISTANCE_H
+#define CHS_DISTANCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/*
+ * What an index orders by.  The number is stored on disk: never renumber.
+ *
+ * Inside core a distance is a "key", monotone in the operator's value and
+ * cheaper: L2 squared; the negative inner product; 1 - cosine; the L1 sum.
+ */
+typedef enum ChsMetric
+{
+	CHS_METRIC_L2 = 0,
+	CHS_METRIC_IP = 1,
+	CHS_METRIC_COSINE = 2,
+	CHS_METRIC_L1 = 3
+} ChsMetric;
+
+typedef enum ChsIsa
+{
+	CHS_ISA_SCALAR = 0,
+	CHS_ISA_AVX2 = 1,   /* AVX2 + FMA, POPCNT, F16C */
+	CHS_ISA_AVX512 = 2, /* AVX2's + AVX-512 F BW DQ VL, VNNI, VPOPCNTDQ */
+	CHS_ISA_NEON = 3,   /* AArch64 Advanced SIMD */
+	CHS_ISA_COUNT
+} ChsIsa;
+
+typedef struct ChsDistanceKernels
+{
+	ChsIsa isa;
+	/* sum of (a[i] - b[i])^2 */
+	float (*l2sq_f32)(const float *a, const float *b, size_t n);
+	/* sum of a[i] * b[i] */
+	float (*dot_f32)(const float *a, const float *b, size_t n);
+	/* sum of |a[i] - b[i]| */
+	float (*l1_f32)(const float *a, const float *b, size_t n);
+	/* out[0] = a.b, out[1] = a.a, out[2] = b.b in one pass */
+	void (*cosine_f32)(const float *a, const float *b, size_t n, float out[3]);
+} ChsDistanceKernels;
+
+/*
+ * The chosen table.  The first call probes, self-tests and stores the choice;
+ * later calls cost one load.  Not safe to be called first by two threads at
+ * once (backends have one thread; tests call it before they start any).
+ */
+extern const ChsDistanceKernels *chs_distance(void);
+
+/* The instruction set in use, after chs_distance() chose it. */
+extern ChsIsa chs_isa_current(void);
+
+/* "scalar", "avx2", "avx512", "neon" */
+extern const char *chs_isa_name(ChsIsa isa);
+
+/* Does this build contain the set, and does this machine run it? */
+extern bool chs_isa_available(ChsIsa isa);
+
+/*
+ * Makes chs_distance() (and everything that follows chs_isa_current(), that
+ * is the quantizer's kernels) use the given set; false, and no change, when it
+ * is not available.  For tests and benchmarks.
+ */
+extern bool chs_isa_force(ChsIsa isa);
+
+/*
+ * Did a self-test reject a set that the probe had chosen?  The set's name, or
+ * NULL.  The caller tells the user; core has nobody to tell.
+ */
+extern const char *chs_isa_rejected(void);
+
+/*
+ * The key of two vectors of n floats under a metric (see ChsMetric), in
+ * double as the operators return it.  A zero norm under cosine gives NaN, as
+ * the SQL function does.
+ */
+extern double chs_distance_key(ChsMetric metric, const float *a,
+							   const float *b, size_t n);
+
+/* The operator's value for a key: the square root for L2, else the key. */
+extern double chs_distance_value(ChsMetric metric, double key);
+
+/*
+ * The error bound of README.md: how far the sum of n terms, taken in float by
+ * any set, may lie from the exact sum when the magnitudes of the terms add up
+ * to `magnitude`.  Two sets differ by at most twice as much.
+ */
+extern double chs_distance_bound(size_t n, double magnitude);
+
+/* The self-test: do these kernels equal the scalar ones on a fixed input? */
+extern bool chs_distance_agrees(const ChsDistanceKernels *kernels);
+
+/*
+ * The choice behind chs_distance(): the first of the sets that is available
+ * and agrees, else the scalar set.  *rejected becomes the name of the first
+ * that was available but did not agree, or NULL.  A function of its own so
+ * that a test can offer it a broken set.
+ */
+extern const ChsDistanceKernels *chs_distance_pick(
+	const ChsDistanceKernels *const *sets, size_t count, const char **rejected);
+
+/* Per-set tables, declared where the build contains the set. */
+extern const ChsDistanceKernels chs_distance_scalar;
+#if defined(__x86_64__)
+extern const ChsDistanceKernels chs_distance_avx2;
+extern const ChsDistanceKernels chs_distance_avx512;
+#endif
+#if defined(__aarch64__)
+extern const ChsDistanceKernels chs_distance_neon;
+#endif
+
+#endif /* CHS_DISTANCE_H */

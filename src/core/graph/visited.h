@@ -1,0 +1,102 @@
+/*
+ * visited.h
+ *	  The set of node numbers one search has met.
+ *
+ * Asked once per edge, so it decides with the cache as much as the codes do.
+ * On a small level it is a bitmap, whose words in use are listed so that the
+ * next search clears those and no more.  On a large level a bitmap would
+ * spread a search's thousand numbers over as many cache lines; there it is a
+ * small hash table, until that would be larger than the bitmap.
+ *
+ * It knows nothing of graphs.  Numbers may be larger than the capacity given
+ * at reset: a level grows while it is searched.
+ *
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ */
+#ifndef CHS_VISITED_H
+#define CHS_VISITED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/arena.h"
+
+/*
+ * Levels up to this size use the bitmap from the start: 64 kB, about what a
+ * second-level cache can spare.
+ */
+#define CHS_VISITED_BITMAP_NODES (512 * 1024)
+
+typedef struct ChsVisited
+{
+	ChsArena *arena;
+	bool hashed; /* which of the two is in use */
+
+	/* bitmap: all words are 0 but the listed ones */
+	uint64_t *words;
+	uint32_t nwords;
+	uint32_t *touched;
+	uint32_t ntouched;
+	uint32_t touched_room;
+	bool touched_lost; /* the list was too short: clear everything */
+
+	/* hash: entries are number + 1, 0 is empty; open addressing */
+	uint32_t *table;
+	uint32_t table_bits;
+	uint32_t limit;		   /* entries at which it grows */
+	uint32_t *tables[32]; /* by table_bits, kept for reuse */
+
+	uint32_t count;	   /* numbers in the set, when hashed */
+	uint32_t capacity; /* given at reset, or larger */
+} ChsVisited;
+
+extern void chs_visited_init(ChsVisited *set, ChsArena *arena);
+
+/*
+ * Empties the set.  Cost is in proportion to what was in it, not to capacity,
+ * which is about how large the numbers will be.
+ */
+extern void chs_visited_reset(ChsVisited *set, uint32_t capacity);
+
+/* Bytes that the present contents occupy. */
+extern size_t chs_visited_bytes(const ChsVisited *set);
+
+/* The parts of the two below that are rarely taken or long. */
+extern bool chs_visited_add_slow(ChsVisited *set, uint32_t id);
+extern bool chs_visited_has_hashed(const ChsVisited *set, uint32_t id);
+
+/* Puts a number (< 2^31) in; false if it was there already. */
+static inline bool
+chs_visited_add(ChsVisited *set, uint32_t id)
+{
+	uint32_t word = id >> 6;
+	uint64_t bit = UINT64_C(1) << (id & 63);
+	uint64_t old;
+
+	if (set->hashed || word >= set->nwords)
+		return chs_visited_add_slow(set, id);
+	old = set->words[word];
+	if (old & bit)
+		return false;
+	if (old == 0)
+	{
+		if (set->ntouched < set->touched_room)
+			set->touched[set->ntouched++] = word;
+		else
+			set->touched_lost = true;
+	}
+	set->words[word] = old | bit;
+	return true;
+}
+
+static inline bool
+chs_visited_has(const ChsVisited *set, uint32_t id)
+{
+	if (set->hashed)
+		return chs_visited_has_hashed(set, id);
+	return (id >> 6) < set->nwords &&
+		   ((set->words[id >> 6] >> (id & 63)) & 1) != 0;
+}
+
+#endif /* CHS_VISITED_H */

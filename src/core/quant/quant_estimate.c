@@ -1,0 +1,203 @@
+/*
+ * quant_estimate.c
+ *	  Estimated keys of many codes against one prepared query.
+ *
+ * The kernels give integers; this file turns them into keys and standard
+ * deviations.  It must not know which instruction set made the integers.
+ *
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ */
+#include "core/quant/quant.h"
+
+#include <float.h>
+#include <math.h>
+
+#include "core/quant/quant_internal.h"
+
+/* Codes a kernel call takes at most: its sums stay on the stack. */
+#define CHUNK 64
+
+#ifndef L1_SHARE
+#define L1_SHARE (4.0f/3.0f)
+#endif
+
+/* What takes part in an order must be a number. */
+static inline float
+replace_not_finite(float key)
+{
+	return fabsf(key) <= FLT_MAX ? key : FLT_MAX;
+}
+
+/*
+ * The standard deviation of an estimated key.  g is the estimated <o, q>.
+ *
+ * The code errs only across o, so what counts of the query is its part across
+ * o, which is no longer than q and no longer than the distance from q to o.
+ * The latter is itself estimated, hence the two err terms.
+ */
+static inline float
+estimate_error(const ChsQuery *query, const ChsFactors *f, float g)
+{
+	float n2 = f->norm2;
+	float dims = (float) (query->model->code_dim - 1);
+	float apart2 = query->norm2 + n2 - 2.0f * g;
+	float reach;
+	float variance;
+
+	reach = f->err + sqrtf(f->err * f->err + (apart2 > 0 ? apart2 : 0));
+	if (reach > query->norm)
+		reach = query->norm;
+	variance = f->err * f->err * reach * reach;
+	/* |s c|^2 = |o|^2 / cos^2: the code's length, on which q8 is rounded */
+	variance += (n2 + f->err * f->err * dims) * query->quant_err *
+				query->quant_err;
+	variance += n2 * query->code_err * query->code_err;
+	return fabsf(query->key_dot) * sqrtf(variance);
+}
+
+/* Keys of the coded metrics from the kernel's sums. */
+static void
+finish_dots(const ChsQuery *query, const int32_t *sums,
+			const ChsFactors *const *factors, int n, float *est, float *err)
+{
+	int32_t centre_sum =
+		chs_twice_centre(query->model->bits) * query->q8_sum;
+
+	for (int i = 0; i < n; i++)
+	{
+		const ChsFactors *f = factors[i];
+		float g = query->dot_unit * f->scale *
+				  (float) (2 * sums[i] - centre_sum);
+
+		est[i] = replace_not_finite(
+			query->key_const + query->key_norm2 * f->norm2 +
+			query->key_add * f->add + query->key_dot * g);
+		if (err != NULL)
+			err[i] = replace_not_finite(estimate_error(query, f, g));
+	}
+}
+
+static void
+estimate_dots(const ChsQuery *query, const uint8_t *const *codes,
+			  const ChsFactors *const *factors, int n, float *est, float *err)
+{
+	const ChsQuantKernels *kernels = chs_quant();
+	uint32_t code_dim = query->model->code_dim;
+	int32_t sums[CHUNK];
+
+	for (int i = 0; i < n; i += CHUNK)
+	{
+		int part = n - i < CHUNK ? n - i : CHUNK;
+
+		switch (query->model->bits)
+		{
+			case 1:
+				kernels->dot_u1(query->q8, codes + i, part, code_dim, sums);
+				break;
+			case 2:
+				kernels->dot_u2(query->q8, codes + i, part, code_dim, sums);
+				break;
+			case 4:
+				kernels->dot_u4(query->q8, codes + i, part, code_dim, sums);
+				break;
+			default:
+				kernels->dot_u8(query->q8, codes + i, part, code_dim, sums);
+				break;
+		}
+		finish_dots(query, sums, factors + i, part, est + i,
+					err == NULL ? NULL : err + i);
+	}
+}
+
+/*
+ * L1.  Where the query lies within a code's level, |q - x| of an x anywhere in
+ * the level is a^2 + 1/4 in the mean, a + w^2 with w = 1/2 - a; elsewhere it
+ * is a, in the mean exactly.  What x has outside the grid is nearly always
+ * farther from the query and is added.
+ *
+ * All this takes x as independent of the query.  For a near-duplicate it is
+ * not: the true key may be lower by all that stands within levels.  The share
+ * of near dimensions tells how far that goes, and the stated error grows until
+ * three of it cover the difference.
+ */
+static void
+estimate_l1(const ChsQuery *query, const uint8_t *const *codes,
+			const ChsFactors *const *factors, int n, float *est, float *err)
+{
+	const ChsQuantKernels *kernels = chs_quant();
+	int bits = query->model->bits;
+
+	for (int i = 0; i < n; i++)
+	{
+		const ChsFactors *f = factors[i];
+		float sums[CHS_L1_SUMS];
+		float key;
+		float share;
+		float bias;
+
+		kernels->l1_levels(&query->l1, codes[i], bits, sums);
+		key = sums[CHS_L1_FAR];
+		/* between codes the difference of levels alone: 0 for equal codes */
+		if (!query->from_code)
+			key += sums[CHS_L1_NEAR2] + f->add;
+		est[i] = replace_not_finite(key);
+		if (err == NULL)
+			continue;
+		/* a vector's own code is at 1/4 of a step in the mean */
+		share = 4.0f * sums[CHS_L1_NEAR] / query->l1_span;
+		share = share < 1.0f ? share : 1.0f;
+		bias = share * (L1_SHARE * sums[CHS_L1_NEAR] + 2.0f * f->add);
+		err[i] = replace_not_finite(sqrtf(f->err * f->err +
+										  query->code_err * query->code_err +
+										  bias * bias / 9.0f));
+	}
+}
+
+/* bits = 32: the exact key, by the distance kernels. */
+static void
+compute_exact(const ChsQuery *query, const uint8_t *const *codes,
+			  const ChsFactors *const *factors, int n, float *est)
+{
+	const ChsDistanceKernels *kernels = chs_distance();
+	size_t dim = query->model->dim;
+
+	for (int i = 0; i < n; i++)
+	{
+		const float *vector = (const float *) codes[i];
+		float key;
+
+		switch (query->model->metric)
+		{
+			case CHS_METRIC_IP:
+				key = -kernels->dot_f32(query->qf, vector, dim);
+				break;
+			case CHS_METRIC_COSINE:
+				key = 1.0f - kernels->dot_f32(query->qf, vector, dim) *
+								 query->scale * factors[i]->scale;
+				break;
+			case CHS_METRIC_L1:
+				key = kernels->l1_f32(query->qf, vector, dim);
+				break;
+			default:
+				key = kernels->l2sq_f32(query->qf, vector, dim);
+				break;
+		}
+		est[i] = replace_not_finite(key);
+	}
+}
+
+void
+chs_estimate(const ChsQuery *query, const uint8_t *const *codes,
+			 const ChsFactors *const *factors, int n, float *est, float *err)
+{
+	if (query->model->bits == CHS_BITS_NONE)
+	{
+		compute_exact(query, codes, factors, n, est);
+		for (int i = 0; err != NULL && i < n; i++)
+			err[i] = 0;
+	}
+	else if (query->model->metric == CHS_METRIC_L1)
+		estimate_l1(query, codes, factors, n, est, err);
+	else
+		estimate_dots(query, codes, factors, n, est, err);
+}

@@ -1,0 +1,460 @@
+/*
+ * am.h
+ *	  Private declarations of the access method, grouped under the file that
+ *	  defines them.
+ *
+ * The lock rules L1... and the memory contexts are in src/pg/README.md.
+ *
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ */
+#ifndef CHS_AM_H
+#define CHS_AM_H
+
+#include "access/amapi.h"
+#include "access/genam.h"
+#include "access/generic_xlog.h"
+#include "nodes/execnodes.h"
+#include "nodes/pathnodes.h"
+#include "storage/bufmgr.h"
+#include "utils/rel.h"
+
+#include "core/graph/graph.h"
+#include "pg/am/page.h"
+
+/* ---- am_options.c: reloptions, settings, operator-class facts ---- */
+
+#define CHS_DEFAULT_M 16
+#define CHS_DEFAULT_EF_CONSTRUCTION 200
+#define CHS_DEFAULT_EF_SEARCH 50
+#define CHS_MIN_EF_CONSTRUCTION 4
+#define CHS_MAX_EF_CONSTRUCTION 10000
+#define CHS_MIN_EF_SEARCH 1
+#define CHS_MAX_EF_SEARCH 10000
+#define CHS_MAX_DIM 16000
+
+typedef struct ChsOptions
+{
+	int32 vl_len_;
+	int m;
+	int ef_construction;
+	int ef_search;
+	int bits;	/* 0: chosen by chs_choose_bits */
+	int rerank; /* ChsRerank */
+} ChsOptions;
+
+/* What an operator class says of itself (result of its support function 1). */
+typedef struct ChsOpclass
+{
+	ChsMetric metric;
+} ChsOpclass;
+
+#define CHS_OPCLASS_PROC 1
+
+extern int chs_ef_search;		   /* chassis.ef_search; -1: the index's */
+extern int chs_iterative_scan;	   /* chassis.iterative_scan: ChsScanOrder */
+extern int chs_max_scan_tuples;	   /* chassis.max_scan_tuples */
+extern double chs_scan_mem_multiplier; /* chassis.scan_mem_multiplier */
+extern int chs_flat_limit;		   /* chassis.flat_limit (hidden) */
+extern int chs_build_seed;		   /* chassis.build_seed (hidden), 0: default */
+
+/* Called once from _PG_init: reloption kinds and settings. */
+extern void chs_am_init(void);
+extern bytea *chsoptions(Datum reloptions, bool validate);
+
+/* The index's options, defaults filled in; palloc'd copy. */
+extern ChsOptions *chs_options_get(Relation index);
+
+/* The window of the next search: the setting, or the index's option. */
+extern int chs_options_ef_search(Relation index);
+extern const ChsOpclass *chs_opclass_get(Relation index);
+
+/*
+ * Bits for a new index: what the user asked for, or the largest default that
+ * fits a page with these dimensions and m.  An explicit request that does not
+ * fit raises ERRCODE_PROGRAM_LIMIT_EXCEEDED naming the limit.
+ */
+extern int chs_choose_bits(const ChsOptions *options, int dim);
+
+/* ---- am_handler.c, am_validate.c, am_cost.c, am_inspect.c: callbacks ---- */
+
+extern bool chsvalidate(Oid opclassoid);
+extern void chscostestimate(PlannerInfo *root, IndexPath *path,
+							double loop_count, Cost *startup_cost,
+							Cost *total_cost, Selectivity *selectivity,
+							double *correlation, double *pages);
+
+/* ---- index.c: an open index ---- */
+
+/*
+ * Everything an operation needs to know of an index, in memory of its own: a
+ * relcache invalidation in mid-scan cannot pull it away.
+ */
+typedef struct ChsIndex
+{
+	Relation rel;
+	MemoryContext context; /* holds what is below */
+	ChsMetaPageData *meta; /* private copy */
+	ChsModel model;		   /* mean, step: private copies; bits = 0 in phase FLAT */
+	float *mean;
+	float *step;
+	const ChsOpclass *opclass;
+	bool logged;   /* changes go through generic WAL; false while building */
+	struct ChsHints *hints; /* buffer.c: block -> buffer; NULL: none */
+
+	/* The extent map sorted by stream: entries [map_start[s], map_start[s+1]). */
+	ChsExtent *map;
+	uint16 map_start[CHS_STREAM_COUNT + 1];
+} ChsIndex;
+
+/*
+ * Opens an index for an operation that lives in `context`.  Raises
+ * ERRCODE_INDEX_CORRUPTED or ERRCODE_FEATURE_NOT_SUPPORTED (newer format).
+ * A copy of the metapage and the model is cached in the relcache entry and
+ * used again while meta_version is the same.
+ */
+extern ChsIndex *chs_index_open(Relation rel, MemoryContext context);
+
+/*
+ * Compares meta_version on the metapage (one share lock) and re-reads what
+ * changed.  True if anything did.
+ */
+extern bool chs_index_refresh(ChsIndex *index);
+
+/* An index that is being built: the caller filled meta; no model yet. */
+extern ChsIndex *chs_index_for_build(Relation rel, MemoryContext context,
+									 const ChsMetaPageData *meta);
+
+/* Takes mean and step (dim floats each; step may be NULL) into index->model. */
+extern void chs_index_set_model(ChsIndex *index, const float *mean,
+								const float *step);
+
+static inline const ChsSlotLayout *
+chs_index_layout(const ChsIndex *index, int level)
+{
+	return &index->meta->layout[level == 0 ? 0 : 1];
+}
+
+static inline uint32
+chs_index_per_page(const ChsIndex *index, int level)
+{
+	return index->meta->per_page[level == 0 ? 0 : 1];
+}
+
+/* Numbers of a level are below this, as far as our copy of the map knows. */
+static inline uint32
+chs_index_capacity(const ChsIndex *index, int level)
+{
+	return index->meta->stream[CHS_STREAM_GRAPH(level)].pages_used *
+		   chs_index_per_page(index, level);
+}
+
+/*
+ * Block of a stream's page.  Outside the map we know: reads the map again,
+ * then raises ERRCODE_INDEX_CORRUPTED.
+ */
+extern BlockNumber chs_index_block(ChsIndex *index, int stream, uint32 page);
+
+/* The reverse, for the free space map's answers: false if no such page. */
+extern bool chs_index_page_of_block(ChsIndex *index, int stream,
+									BlockNumber block, uint32 *page);
+
+/* ---- buffer.c: pins, one at a time or a batch, with recent-buffer hints ---- */
+
+/* Pins one batch of pages; see buffer.c for how many at most. */
+#define CHS_MAX_PIN_BATCH 32
+
+/* Returns a pinned, unlocked buffer of the main fork. */
+extern Buffer chs_buffer_read(ChsIndex *index, BlockNumber block);
+
+/* How many pages one backend may pin at a time here; 1 .. CHS_MAX_PIN_BATCH */
+extern int chs_buffer_batch_limit(const ChsIndex *index);
+
+/* Pins n <= chs_buffer_batch_limit() blocks, cold ones read ahead together. */
+extern void chs_buffer_read_batch(ChsIndex *index, const BlockNumber *blocks,
+								  int n, Buffer *buffers);
+
+/* This backend's hints for an index; released when `context` is reset. */
+extern struct ChsHints *chs_hints_acquire(Relation rel,
+										  MemoryContext context);
+
+/* ---- page_wal.c: the only writer of WAL ---- */
+
+typedef struct ChsWal
+{
+	ChsIndex *index;
+	GenericXLogState *state; /* NULL while building */
+	int nbuffers;
+	Buffer buffers[MAX_GENERIC_XLOG_PAGES];
+} ChsWal;
+
+/*
+ * One atomic change of up to MAX_GENERIC_XLOG_PAGES exclusively locked pages.
+ * chs_wal_page gives the image to change (full_image: the page is new or
+ * wholly rewritten); chs_wal_finish makes it happen, chs_wal_abort forgets it
+ * (while building changes are made in place: abort before the first one).
+ * Neither unlocks anything.
+ */
+extern void chs_wal_begin(ChsWal *wal, ChsIndex *index);
+extern Page chs_wal_page(ChsWal *wal, Buffer buffer, bool full_image);
+extern void chs_wal_finish(ChsWal *wal);
+extern void chs_wal_abort(ChsWal *wal);
+
+/* Logs a whole fork that was written without WAL (end of build). */
+extern void chs_wal_log_relation(Relation rel, ForkNumber fork);
+
+/* ---- meta.c: metapage initialisation and its small changes ---- */
+
+/* What a new index is like: from options, column and operator class. */
+extern void chs_meta_fill(ChsMetaPageData *meta, Relation rel);
+
+/* Writes block 0 of a fork that has none (build; INIT_FORKNUM is logged). */
+extern void chs_meta_create(Relation rel, ForkNumber fork,
+							const ChsMetaPageData *meta);
+
+/*
+ * Runs `change` on the metapage under its exclusive lock; if that returns
+ * true the change is logged, meta_version raised (unless hint_only) and the
+ * index's copy refreshed.
+ */
+extern bool chs_meta_update(ChsIndex *index,
+							bool (*change)(ChsMetaPage meta, void *arg),
+							void *arg, bool hint_only);
+
+/* ---- stream.c: growth, byte streams; alloc.c: free slots ---- */
+
+/*
+ * Makes at least `pages` pages of the stream covered by extents.  Takes the
+ * relation extension lock; the caller holds no content lock.  With exact the
+ * extent has just the missing pages (build), else it is sized for growth.
+ */
+extern void chs_stream_reserve(ChsIndex *index, int stream, uint32 pages,
+							   bool exact);
+
+/*
+ * Reads or writes `bytes` bytes at `offset` of a byte stream (vector, model).
+ * Writing initialises new pages and logs at most MAX_GENERIC_XLOG_PAGES pages
+ * a record.  A page not yet used reads as zeros.
+ */
+extern void chs_stream_read(ChsIndex *index, int stream, uint64 offset,
+							void *data, Size bytes);
+extern void chs_stream_write(ChsIndex *index, int stream, uint64 offset,
+							 const void *data, Size bytes);
+
+/*
+ * Takes a free slot of a level: the number of a slot that the caller now owns
+ * because it is state = RESERVED with this TID (level 0; NULL above).  Uses
+ * the insert pages, the free space map, then new pages; makes sure that the
+ * vector stream covers the number.  *version: the slot's.
+ */
+extern ChsNodeId chs_slot_claim(ChsIndex *index, int level,
+								const uint8 *tid, uint16 *version);
+
+/*
+ * Finds a free slot of a level the same way but leaves it as it is: returns
+ * the page's buffer pinned and exclusively locked, *id the number.  The caller
+ * fills the slot in one record and releases the buffer.
+ */
+extern Buffer chs_slot_find_free(ChsIndex *index, int level, ChsNodeId *id);
+
+/* The same for the overflow stream: a page number with a free slot, unlocked. */
+extern uint32 chs_overflow_find_page(ChsIndex *index);
+
+/* ---- store_page.c (reading), store_page_write.c: node store over buffers ---- */
+
+typedef struct ChsPageStore
+{
+	ChsStore store; /* first */
+	ChsIndex *index;
+
+	/* rerank = heap: how to fetch a vector by TID; see exact.c */
+	struct ChsHeapFetch *heap;
+
+	/* scratch, in index->context */
+	struct ChsPageScratch *scratch;
+} ChsPageStore;
+
+extern ChsPageStore *chs_page_store_create(ChsIndex *index);
+
+/* Exact vector of a level-0 node into out (dim floats); index stream only. */
+extern void chs_page_store_vector(ChsPageStore *store, ChsNodeId id,
+								  float *out);
+
+/*
+ * Copies all heap TIDs of a node (inline and overflow) under one hold of its
+ * page's share lock.  0 if the slot is not live or unlinked at that version.
+ * *tids is palloc'd or grown in the store's context.
+ */
+extern int chs_page_store_tids(ChsPageStore *store, ChsNodeRef ref,
+							   ItemPointerData **tids, int *room);
+
+/* One slot's header, copied under its page's share lock. */
+extern void chs_page_store_header(ChsPageStore *store, int level,
+								  ChsNodeId id, ChsSlotHeader *header);
+
+/* store_page_write.c: the ops of ChsStoreOps that change something */
+extern void chs_page_store_edit(ChsStore *store, int level,
+								const ChsEdit *edits, int n,
+								ChsEditResult *results);
+extern ChsNodeRef chs_page_store_publish(ChsStore *store, int level,
+										 const ChsNewNode *node);
+extern bool chs_page_store_add_duplicate(ChsStore *store, ChsNodeRef to,
+										 const ChsNewNode *node);
+extern bool chs_page_store_set_entry(ChsStore *store, int level,
+									 ChsNodeRef expected, ChsNodeRef entry);
+
+/*
+ * Makes a level-0 node that scans find by comparison only: claim, vector, then
+ * state UNLINKED with these flags.
+ */
+extern ChsNodeRef chs_page_store_publish_unlinked(ChsPageStore *store,
+												  const ChsNewNode *node,
+												  uint8 flags);
+
+/* Adds one TID to a live or unlinked node; false if it is neither any more. */
+extern bool chs_page_store_add_tid(ChsPageStore *store, ChsNodeRef ref,
+								   const uint8 *tid);
+
+/* ---- overflow.c: lists of TIDs beyond the first ---- */
+
+/*
+ * Appends the TIDs of a list to *tids (palloc'd, *n of *room used, grown as
+ * needed).  The caller holds the owner's graph page locked, share at least.
+ * Raises ERRCODE_INDEX_CORRUPTED for a list that is not the owner's or has no
+ * end.
+ */
+extern void chs_overflow_collect(ChsIndex *index, ChsNodeRef owner,
+								 uint32 head, ItemPointerData **tids, int *n,
+								 int *room);
+
+/*
+ * For VACUUM, with the owner's page exclusively locked: removes the TIDs that
+ * `dead` says are, page by page (each change logged by itself); returns how
+ * many are left and counts removed ones.
+ */
+extern int64 chs_overflow_remove(ChsIndex *index, ChsNodeRef owner,
+								 uint32 head, IndexBulkDeleteCallback dead,
+								 void *dead_state, int64 *removed);
+
+/*
+ * Gives all slots of the list of the node in slot `slot_index` of the
+ * exclusively locked graph page back; the node's overflow becomes 0.
+ */
+extern void chs_overflow_free(ChsIndex *index, Buffer graph_buffer,
+							  uint32 slot_index, ChsNodeRef owner);
+
+typedef enum ChsAddTid
+{
+	CHS_TID_ADDED, /* it is in the list now, or was before */
+	CHS_TID_NEEDS_PAGE /* no room: unlock, find a page with a free slot, retry */
+} ChsAddTid;
+
+#define CHS_NO_OVERFLOW_PAGE UINT32_MAX
+
+/*
+ * Adds a TID to the list of the node in a slot of the exclusively locked graph
+ * page.  `page`: an overflow page with a free slot (chs_overflow_find_page,
+ * called with nothing locked), or CHS_NO_OVERFLOW_PAGE for the first try.
+ */
+extern ChsAddTid chs_overflow_add(ChsIndex *index, Buffer graph_buffer,
+								  uint32 slot_index, ChsNodeRef owner,
+								  uint32 page, const ItemPointerData *tid);
+
+/* ---- exact.c: exact keys, from vectors in the index or rows in the table ---- */
+
+extern struct ChsHeapFetch *chs_heap_fetch_begin(Relation heap,
+												 Relation index,
+												 Snapshot snapshot);
+extern void chs_heap_fetch_end(struct ChsHeapFetch *fetch);
+
+/*
+ * The vector of the first of these rows that the snapshot sees, dim floats
+ * into out; false if none is visible.
+ */
+extern bool chs_heap_fetch_vector(struct ChsHeapFetch *fetch,
+								  const ItemPointerData *tids, int ntids,
+								  float *out, uint32 dim);
+
+/* ---- am_build.c, am_build_parallel.c ---- */
+
+extern IndexBuildResult *chsbuild(Relation heap, Relation index,
+								  IndexInfo *indexInfo);
+extern void chsbuildempty(Relation index);
+extern char *chsbuildphasename(int64 phase);
+
+/* A hash of a vector's bytes, as the slots keep it. */
+extern uint64 chs_vector_hash(const float *x, uint32 dim);
+
+/* ---- am_insert.c ---- */
+
+extern bool chsinsert(Relation index, Datum *values, bool *isnull,
+					  ItemPointer heap_tid, Relation heap,
+					  IndexUniqueCheck checkUnique, bool indexUnchanged,
+					  IndexInfo *indexInfo);
+
+/*
+ * Puts one vector into an index on pages, whatever its phase: used by
+ * aminsert and by a build whose graph has outgrown memory.
+ */
+typedef struct ChsInserter ChsInserter;
+extern ChsInserter *chs_inserter_create(ChsIndex *index);
+extern void chs_inserter_insert(ChsInserter *inserter, const float *vector,
+								ItemPointer tid, bool index_unchanged);
+
+/* Links up to `limit` leftovers of the flat phase; see am_insert.c. */
+extern void chs_inserter_link_leftovers(ChsInserter *inserter, int limit);
+
+/* ---- am_scan.c ---- */
+
+extern IndexScanDesc chsbeginscan(Relation index, int nkeys, int norderbys);
+extern void chsrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
+					  ScanKey orderbys, int norderbys);
+extern bool chsgettuple(IndexScanDesc scan, ScanDirection dir);
+extern void chsendscan(IndexScanDesc scan);
+
+/* ---- am_vacuum.c ---- */
+
+extern IndexBulkDeleteResult *chsbulkdelete(IndexVacuumInfo *info,
+											IndexBulkDeleteResult *stats,
+											IndexBulkDeleteCallback callback,
+											void *callback_state);
+extern IndexBulkDeleteResult *chsvacuumcleanup(IndexVacuumInfo *info,
+											   IndexBulkDeleteResult *stats);
+
+/* ---- stop.c: named places where a test can hold a backend ---- */
+
+#ifdef CHS_STOPS
+extern void chs_stop(const char *name);
+extern void chs_stop_init(void);
+#define CHS_STOP(name) chs_stop(name)
+#else
+#define CHS_STOP(name) ((void) 0)
+#endif
+
+/* ---- page_copy.c: a page as it stood at one moment ---- */
+
+/*
+ * Copies a block of the main fork to `copy` (BLCKSZ bytes, aligned as a page
+ * is) under its share lock.  False if the page is new.
+ */
+extern bool chs_page_copy(Relation rel, BlockNumber block,
+						  BufferAccessStrategy strategy, Page copy);
+
+/*
+ * Is this copy a page of that kind and level, with sane header?  NULL, or
+ * what is wrong with it, in words.  pd_lower is to be `lower` (0: any).
+ */
+extern const char *chs_page_copy_problem(Page copy, ChsPageKind kind,
+										 int level, Size lower);
+
+/* ---- arena.c: an arena that is a memory context ---- */
+
+typedef struct ChsContextArena
+{
+	ChsArena arena; /* first */
+	MemoryContext context;
+} ChsContextArena;
+
+extern void chs_context_arena_init(ChsContextArena *arena,
+								   MemoryContext context);
+
+#endif /* CHS_AM_H */

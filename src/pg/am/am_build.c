@@ -1,0 +1,500 @@
+/*
+ * am_build.c
+ *	  Building an index over the rows that a table has: ambuild, ambuildempty.
+ *
+ * A sample of the table says how many rows there will be and gives the model.
+ * Then one scan puts every row into a graph in memory and its exact vector on
+ * its page at once; at the end, or when the memory is full, the graph is
+ * written to pages by copying.  Rows that come after that are inserted on the
+ * pages as INSERT would do.  Nothing of this is WAL-logged until everything is
+ * there: the metapage comes first and is right at every moment, and whatever
+ * ends the build early drops the relation.
+ *
+ * Graph pages and vector pages never hold a row twice and a serial build is
+ * repeatable: the scan starts at block 0, the sample is seeded, and a node's
+ * level is a hash of its TID.
+ *
+ * The stages have files of their own, see am_build.h.  This one knows neither
+ * pages nor processes.
+ *
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ */
+#include "postgres.h"
+
+#include "pg/compat.h"
+
+#include "commands/progress.h"
+#include "miscadmin.h"
+#include "utils/backend_progress.h"
+#include "utils/memutils.h"
+
+#include "core/base/rng.h"
+#include "pg/am/am_build.h"
+
+/* ---- the hash of a vector ---- */
+
+/* Odd, with random-looking bits: the fractions of the roots of 2, 3, 5, 7. */
+#define HASH_MULTIPLIER UINT64CONST(0x6a09e667f3bcc909)
+#define HASH_LANE_0 UINT64CONST(0xbb67ae8584caa73b)
+#define HASH_LANE_1 UINT64CONST(0x3c6ef372fe94f82b)
+#define HASH_LANE_2 UINT64CONST(0xa54ff53a5f1d36f1)
+
+/* For a fixed word this is a bijection of the lane, and the reverse. */
+static inline uint64
+hash_word(uint64 lane, const float *x)
+{
+	uint64 word;
+
+	memcpy(&word, x, sizeof(word));
+	lane = (lane ^ word) * HASH_MULTIPLIER;
+	return lane ^ (lane >> 32);
+}
+
+/*
+ * 64 bits that depend on every bit of the vector, on disk for ever.  Two
+ * vectors that differ by -0 and 0 differ, because equality of nodes is
+ * equality of bytes.  Four lanes, because one chain of multiplications would
+ * take as long as four.
+ */
+uint64
+chs_vector_hash(const float *x, uint32 dim)
+{
+	uint64 lane[4] = {dim, HASH_LANE_0, HASH_LANE_1, HASH_LANE_2};
+	float last[2] = {0.0f, 0.0f};
+	uint32 i = 0;
+
+	for (; i + 8 <= dim; i += 8)
+	{
+		lane[0] = hash_word(lane[0], x + i);
+		lane[1] = hash_word(lane[1], x + i + 2);
+		lane[2] = hash_word(lane[2], x + i + 4);
+		lane[3] = hash_word(lane[3], x + i + 6);
+	}
+	for (; i + 2 <= dim; i += 2)
+		lane[0] = hash_word(lane[0], x + i);
+	if (i < dim)
+	{
+		last[0] = x[i];
+		lane[1] = hash_word(lane[1], last);
+	}
+
+	return chs_mix64(
+		lane[0] ^
+		chs_mix64(lane[1] ^ chs_mix64(lane[2] ^ chs_mix64(lane[3]))));
+}
+
+/* ---- one row ---- */
+
+const ChsVector *
+chs_build_vector(const ChsBuild *build, Datum value)
+{
+	const ChsVector *vector = chs_vector_from_datum(value);
+
+	/* A column's type guarantees this, an expression's result does not. */
+	chs_vector_check_expected((int32) build->index->meta->dim, vector->dim,
+							  NULL);
+	return vector;
+}
+
+/* Remembers the slot of a row of an index without a graph. */
+static void
+add_flat(ChsBuild *build, const float *x, ItemPointer tid)
+{
+	ChsSlotHeader *slot;
+
+	if (build->nflat == build->flat_room)
+	{
+		build->flat_room *= 2;
+		build->flat =
+			repalloc_huge(build->flat, mul_size(build->flat_room,
+												sizeof(ChsSlotHeader)));
+	}
+
+	slot = &build->flat[build->nflat];
+	memset(slot, 0, sizeof(*slot));
+	slot->state = CHS_SLOT_UNLINKED;
+	slot->down = CHS_NODE_NONE;
+	slot->hash = chs_vector_hash(x, build->index->meta->dim);
+	memcpy(slot->tid, tid, sizeof(slot->tid));
+	if (build->vector_bytes > 0)
+		chs_build_write_vector(build, build->nflat, x);
+	build->nflat++;
+}
+
+/*
+ * Gives a number to a row that can have no place in a graph (its norm is zero
+ * under cosine, or it overflows): the slot is published like any other, but
+ * nobody links to it, and scans find it by their final sweep.
+ */
+static void
+add_unlinkable(ChsBuild *build, const ChsNewNode *node)
+{
+	ChsStore *store = &build->mem.store;
+	ChsNodeRef ref = store->ops->publish(store, 0, node);
+	ChsSlotHeader *slot = chs_mem_slot(&build->mem, 0, ref.id);
+
+	slot->flags |= CHS_SLOT_NOLINK;
+	slot->state = CHS_SLOT_UNLINKED;
+}
+
+/* The level of a new node; a hash of its TID, hence repeatable. */
+static int
+draw_level(ChsBuild *build, ItemPointer tid)
+{
+	ChsStore *store = &build->mem.store;
+	ChsNodeRef entry[CHS_MAX_LEVELS];
+	uint64 key = ((uint64) ItemPointerGetBlockNumberNoCheck(tid) << 16) |
+				 ItemPointerGetOffsetNumberNoCheck(tid);
+
+	return chs_graph_draw_level(&build->graph.params, key,
+								store->ops->entries(store, false, entry),
+								(uint64) chs_mem_count(&build->mem, 0) + 1);
+}
+
+/* Adds a row to the graph in memory; false if that is full. */
+static bool
+add_in_memory(ChsBuild *build, const float *x, ItemPointer tid)
+{
+	ChsNewNode node = {.existing.id = CHS_NODE_NONE,
+					   .down.id = CHS_NODE_NONE};
+	ChsFactors factors;
+	ChsQuery query;
+	ChsNodeRef ref;
+	bool linkable;
+	int level;
+
+	linkable =
+		chs_encode(&build->model, x, build->scratch, build->code, &factors) &&
+		chs_query_init(&query, build->query_mem, &build->model, x);
+	level = linkable ? draw_level(build, tid) : 0;
+	if (!chs_build_promise(build, level))
+		return false;
+
+	node.tid = (const uint8_t *) tid;
+	node.hash = chs_vector_hash(x, build->model.dim);
+	node.factors = &factors;
+	node.code = build->code;
+	node.vector = x;
+	if (linkable)
+		(void) chs_graph_insert(&build->graph, &node, &query, level, &ref);
+	else
+		add_unlinkable(build, &node);
+
+	chs_mem_settle(&build->mem, level);
+	return true;
+}
+
+/* The memory is full: from now on rows are inserted on pages. */
+static void
+leave_memory(ChsBuild *build)
+{
+	if (build->parallel)
+		chs_build_meet(build);
+	else
+	{
+		chs_build_flush(build);
+		MemoryContextReset(build->graph_context);
+	}
+	chs_build_use_pages(build);
+	if (build->leader)
+		chs_build_report_full(build);
+}
+
+/* Counts a row that is in the index, for everybody and for those who watch. */
+static void
+count_row(ChsBuild *build)
+{
+	uint64 rows;
+
+	build->index_rows++;
+	rows = build->shared == NULL
+			   ? (uint64) build->index_rows
+			   : pg_atomic_add_fetch_u64(&build->shared->rows, 1);
+	if (build->leader)
+		pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE,
+									 (int64) rows);
+}
+
+static void
+add_row(ChsBuild *build, const float *x, ItemPointer tid)
+{
+	if (build->shared == NULL)
+	{
+		add_flat(build, x, tid);
+		return;
+	}
+	if (build->inserter == NULL)
+	{
+		if (add_in_memory(build, x, tid))
+			return;
+		leave_memory(build);
+	}
+	chs_inserter_insert(build->inserter, x, tid, false);
+}
+
+void
+chs_build_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
+			  bool alive, void *state)
+{
+	ChsBuild *build = (ChsBuild *) state;
+	MemoryContext old;
+
+	/* Dead rows that some snapshot may see come too (alive = false). */
+	if (isnull[0])
+		return;
+
+	old = MemoryContextSwitchTo(build->per_tuple);
+	add_row(build, chs_build_vector(build, values[0])->x, tid);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(build->per_tuple);
+	count_row(build);
+}
+
+/* ---- stages ---- */
+
+void
+chs_build_use_pages(ChsBuild *build)
+{
+	MemoryContext old = MemoryContextSwitchTo(build->context);
+
+	chs_index_refresh(build->index);
+	build->inserter = chs_inserter_create(build->index);
+	MemoryContextSwitchTo(old);
+}
+
+void
+chs_build_report_full(ChsBuild *build)
+{
+	ChsBuildShared *shared = build->shared;
+	long long rows = (long long) shared->rows_when_flushed;
+
+	if (build->full_reported)
+		return;
+	build->full_reported = true;
+
+	switch (shared->plan.limit)
+	{
+		case CHS_BUILD_LIMIT_SETTING:
+			ereport(NOTICE,
+					(errmsg("chassis graph no longer fits into "
+							"maintenance_work_mem after %lld tuples",
+							rows),
+					 errdetail("Building will take longer from here on."),
+					 errhint("Increase maintenance_work_mem to speed up "
+							 "builds.")));
+			break;
+		case CHS_BUILD_LIMIT_SHM:
+			ereport(NOTICE,
+					(errmsg("chassis graph no longer fits into shared memory "
+							"after %lld tuples",
+							rows),
+					 errdetail("Building will take longer from here on."),
+					 errhint("Make more shared memory available to the "
+							 "server, or set "
+							 "max_parallel_maintenance_workers to 0.")));
+			break;
+		case CHS_BUILD_LIMIT_ESTIMATE:
+			ereport(NOTICE,
+					(errmsg("chassis graph no longer fits into its memory "
+							"after %lld tuples",
+							rows),
+					 errdetail("The table has more rows than a sample of it "
+							   "suggested; building will take longer from "
+							   "here on.")));
+			break;
+	}
+}
+
+void
+chs_build_prepare(ChsBuild *build)
+{
+	const ChsMetaPageData *meta = build->index->meta;
+	const ChsModel *model = &build->model;
+	ChsGraphParams params = {.m = (int) meta->m,
+							 .ef_construction = (int) meta->ef_construction,
+							 .seed = meta->seed};
+	ChsArena *arena = &build->arena.arena;
+
+	build->code = chs_alloc_zero(arena, chs_code_bytes(model->dim,
+													   model->bits));
+	build->scratch = chs_alloc(arena, chs_encode_scratch_bytes(model));
+	build->query_mem = chs_alloc(arena, chs_query_bytes(model));
+
+	build->mem.context = build;
+	build->mem.extra_tid = chs_build_keep_tid;
+	if (build->vector_bytes > 0)
+	{
+		build->other = chs_alloc(arena, build->vector_bytes);
+		build->mem.vector = chs_build_read_vector;
+		build->mem.place_vector = chs_build_place_vector;
+	}
+	chs_graph_init(&build->graph, &build->mem.store, &params, arena);
+}
+
+void
+chs_build_begin(ChsBuild *build, Relation heap, Relation rel, IndexInfo *info,
+				const ChsMetaPageData *meta)
+{
+	MemoryContext context = AllocSetContextCreate(
+		CurrentMemoryContext, "chassis build", ALLOCSET_DEFAULT_SIZES);
+
+	memset(build, 0, sizeof(*build));
+	build->heap = heap;
+	build->rel = rel;
+	build->info = info;
+	build->context = context;
+	build->per_tuple = AllocSetContextCreate(context, "chassis build tuple",
+											 ALLOCSET_DEFAULT_SIZES);
+	build->graph_context = AllocSetContextCreate(
+		context, "chassis build graph", ALLOCSET_DEFAULT_SIZES);
+	build->index = chs_index_for_build(rel, context, meta);
+	build->vector_bytes = meta->vector_bytes;
+	chs_context_arena_init(&build->arena, context);
+
+	build->model.metric = (ChsMetric) meta->metric;
+	build->model.bits = meta->bits;
+	build->model.dim = meta->dim;
+	build->model.seed = meta->seed;
+}
+
+/* So few rows that comparing them all is quicker than any graph. */
+static double
+build_flat(ChsBuild *build, const ChsBuildSample *sample)
+{
+	double heap_rows;
+
+	build->flat_room = (uint32) Max(sample->seen, 16);
+	build->flat =
+		MemoryContextAllocHuge(build->context,
+							   mul_size(build->flat_room,
+										sizeof(ChsSlotHeader)));
+	heap_rows = table_index_build_scan(build->heap, build->rel, build->info,
+									   false, true, chs_build_row, build,
+									   NULL);
+	chs_build_flush_flat(build);
+	return heap_rows;
+}
+
+/* The whole build in this process. */
+static double
+build_serial(ChsBuild *build, double rows)
+{
+	ChsBuildPlan plan;
+	void *area;
+	double heap_rows;
+
+	chs_build_plan(build, rows, 0, &plan);
+	build->shared = MemoryContextAllocHuge(build->context,
+										   chs_build_shared_bytes(&plan));
+	chs_build_shared_init(build->shared, build, &plan, 1);
+	/* Address space only, until the nodes come. */
+	area = MemoryContextAllocHuge(build->graph_context,
+								  add_size(plan.graph_bytes,
+										   CHS_BUILD_AREA_ALIGN));
+	chs_mem_create(&build->mem,
+				   (void *) TYPEALIGN(CHS_BUILD_AREA_ALIGN, area),
+				   plan.graph_bytes, &plan.mem, &build->model);
+	chs_build_prepare(build);
+
+	/* No synchronized scan: it would not start at block 0. */
+	heap_rows = table_index_build_scan(build->heap, build->rel, build->info,
+									   false, true, chs_build_row, build,
+									   NULL);
+	if (build->inserter == NULL)
+		chs_build_flush(build);
+	return heap_rows;
+}
+
+/* Everything between the metapage and the WAL. */
+static void
+build_rows(ChsBuild *build, IndexBuildResult *result)
+{
+	ChsBuildSample sample;
+	double rows;
+	int workers;
+
+	chs_build_sample(build, &sample);
+	rows = sample.expected_rows;
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
+								 (int64) rows);
+
+	if (sample.complete && sample.seen < build->index->meta->flat_limit)
+	{
+		pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
+									 CHS_BUILD_PHASE_LOAD);
+		result->heap_tuples = build_flat(build, &sample);
+		result->index_tuples = build->index_rows;
+		return;
+	}
+
+	chs_build_train(build, &sample);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
+								 CHS_BUILD_PHASE_LOAD);
+	workers = chs_build_workers(build, rows);
+	if (workers > 0 &&
+		chs_build_parallel(build, rows, workers, result))
+		return;
+
+	result->heap_tuples = build_serial(build, rows);
+	result->index_tuples = build->index_rows;
+}
+
+IndexBuildResult *
+chsbuild(Relation heap, Relation index, IndexInfo *indexInfo)
+{
+	IndexBuildResult *result = palloc0(sizeof(IndexBuildResult));
+	ChsMetaPageData *meta = palloc0(sizeof(ChsMetaPageData));
+	ChsBuild build;
+
+	if (RelationGetNumberOfBlocks(index) != 0)
+		elog(ERROR, "index \"%s\" already contains data",
+			 RelationGetRelationName(index));
+
+	chs_meta_fill(meta, index);
+	chs_meta_create(index, MAIN_FORKNUM, meta);
+	chs_build_begin(&build, heap, index, indexInfo, meta);
+	build.leader = true;
+	build_rows(&build, result);
+
+	if (RelationNeedsWAL(index))
+	{
+		pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
+									 CHS_BUILD_PHASE_LOG);
+		chs_wal_log_relation(index, MAIN_FORKNUM);
+	}
+
+	MemoryContextDelete(build.context);
+	pfree(meta);
+	return result;
+}
+
+/* What an unlogged index is reset to after a crash: an empty one. */
+void
+chsbuildempty(Relation index)
+{
+	ChsMetaPageData *meta = palloc0(sizeof(ChsMetaPageData));
+
+	chs_meta_fill(meta, index);
+	chs_meta_create(index, INIT_FORKNUM, meta);
+	pfree(meta);
+}
+
+char *
+chsbuildphasename(int64 phase)
+{
+	switch (phase)
+	{
+		case PROGRESS_CREATEIDX_SUBPHASE_INITIALIZE:
+			return "initializing";
+		case CHS_BUILD_PHASE_SAMPLE:
+			return "sampling rows";
+		case CHS_BUILD_PHASE_LOAD:
+			return "loading tuples";
+		case CHS_BUILD_PHASE_WRITE:
+			return "writing pages";
+		case CHS_BUILD_PHASE_LOG:
+			return "writing WAL";
+		default:
+			return NULL;
+	}
+}

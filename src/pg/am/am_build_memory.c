@@ -1,0 +1,181 @@
+/*
+ * am_build_memory.c
+ *	  Where the rows of a build are kept until they are on pages.
+ *
+ * Three places: codes and edges in the node store (core/graph/store_mem.h),
+ * further TIDs of equal vectors in an array beside it, because a slot has
+ * room for one, and the exact vectors on vector pages at once, because they
+ * are large and not needed for linking.  The first two share what
+ * maintenance_work_mem allows.  When either is full the build goes on on
+ * pages.
+ *
+ * Nothing here knows whether the memory is one process's or shared.
+ *
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ */
+#include "postgres.h"
+
+#include "pg/compat.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "pg/am/am_build.h"
+
+/* The sample's estimate may be low by so much without anybody noticing. */
+#define ROWS_MARGIN 1.25
+#define ROWS_MARGIN_MORE 1000
+
+/* At most this part of the memory is for further TIDs. */
+#define TIDS_SHARE 8
+#define TIDS_MIN 256
+
+/*
+ * The vector stream grows by a sixteenth, in steps of at most 8 MB: what is
+ * too much is given back by the flush, but it must be possible to put other
+ * streams there.  All participants round to the same bounds.
+ */
+#define GROWTH_SHARE 16
+#define GROWTH_MAX_PAGES 1024
+
+void
+chs_build_plan(const ChsBuild *build, double rows, Size max_bytes,
+			   ChsBuildPlan *plan)
+{
+	const ChsMetaPageData *meta = build->index->meta;
+	Size budget = mul_size(maintenance_work_mem, 1024);
+	uint64 nodes = (uint64) Min(rows * ROWS_MARGIN + ROWS_MARGIN_MORE,
+								(double) CHS_NODE_NONE);
+	Size tid_bytes;
+	Size wanted;
+
+	plan->limit = CHS_BUILD_LIMIT_SETTING;
+	if (max_bytes > 0 && max_bytes < budget)
+	{
+		budget = max_bytes;
+		plan->limit = CHS_BUILD_LIMIT_SHM;
+	}
+
+	plan->max_tids = (uint32) Min(budget / TIDS_SHARE / sizeof(ChsBuildTid),
+								  nodes);
+	plan->max_tids = Max(plan->max_tids, TIDS_MIN);
+	tid_bytes = mul_size(plan->max_tids, sizeof(ChsBuildTid));
+	budget = budget > tid_bytes ? budget - tid_bytes : 0;
+
+	plan->mem.m = (int) meta->m;
+	plan->mem.code_bytes = (uint32) chs_code_bytes(meta->dim, meta->bits);
+	plan->mem.vector_bytes = 0;
+	wanted = chs_mem_estimate(&plan->mem, nodes);
+	if (wanted <= budget)
+	{
+		plan->limit = CHS_BUILD_LIMIT_ESTIMATE;
+		budget = wanted;
+	}
+	plan->graph_bytes = Max(budget, chs_mem_fixed_bytes());
+}
+
+Size
+chs_build_shared_bytes(const ChsBuildPlan *plan)
+{
+	return add_size(offsetof(ChsBuildShared, tids),
+					mul_size(plan->max_tids, sizeof(ChsBuildTid)));
+}
+
+void
+chs_build_shared_init(ChsBuildShared *shared, const ChsBuild *build,
+					  const ChsBuildPlan *plan, int participants_max)
+{
+	memset(shared, 0, offsetof(ChsBuildShared, tids));
+	shared->heap_oid = RelationGetRelid(build->heap);
+	shared->index_oid = RelationGetRelid(build->rel);
+	shared->concurrent = build->info->ii_Concurrent;
+	shared->participants_max = participants_max;
+	shared->plan = *plan;
+	shared->meta = *build->index->meta;
+
+	BarrierInit(&shared->barrier, 0);
+	ConditionVariableInit(&shared->ended);
+	SpinLockInit(&shared->mutex);
+	shared->rows_when_flushed = -1;
+	pg_atomic_init_u64(&shared->rows, 0);
+	pg_atomic_init_u32(&shared->ntids, 0);
+}
+
+bool
+chs_build_promise(ChsBuild *build, int level)
+{
+	ChsBuildShared *shared = build->shared;
+
+	/*
+	 * One row adds one TID at most, and every participant is busy with one
+	 * row at most, so that as many free entries are enough for all of them.
+	 * The number only grows: what one finds full all do.
+	 */
+	if (pg_atomic_read_u32(&shared->ntids) +
+			(uint32) shared->participants_max >
+		shared->plan.max_tids)
+		return false;
+	return chs_mem_promise(&build->mem, level);
+}
+
+/* Hook: one more TID for a node in memory. */
+void
+chs_build_keep_tid(void *context, ChsNodeRef to, const uint8_t *tid)
+{
+	ChsBuildShared *shared = ((ChsBuild *) context)->shared;
+	uint32 i = pg_atomic_fetch_add_u32(&shared->ntids, 1);
+
+	if (i >= shared->plan.max_tids)
+		elog(ERROR, "too many equal vectors in a build");
+	shared->tids[i].node = to.id;
+	memcpy(&shared->tids[i].tid, tid, sizeof(ItemPointerData));
+}
+
+/*
+ * Hook: an exact vector, for the comparison that follows equal hashes.  Valid
+ * until the next call.
+ */
+const float *
+chs_build_read_vector(void *context, ChsNodeId id)
+{
+	ChsBuild *build = (ChsBuild *) context;
+
+	chs_stream_read(build->index, CHS_STREAM_VECTOR,
+					(uint64) id * build->vector_bytes, build->other,
+					build->vector_bytes);
+	return build->other;
+}
+
+/* Makes sure that the vector stream covers `pages` pages. */
+static void
+reserve_vector_pages(ChsIndex *index, uint32 pages)
+{
+	uint32 step = Min(pages / GROWTH_SHARE, GROWTH_MAX_PAGES);
+
+	if (pages <= index->meta->stream[CHS_STREAM_VECTOR].pages_allocated)
+		return;
+	step = Max(step, 1);
+	chs_stream_reserve(index, CHS_STREAM_VECTOR,
+					   (pages + step - 1) / step * step, true);
+}
+
+/* Writes the exact vector of node `id` to its place. */
+void
+chs_build_write_vector(ChsBuild *build, ChsNodeId id, const float *vector)
+{
+	uint64 offset = (uint64) id * build->vector_bytes;
+	uint64 end = offset + build->vector_bytes;
+
+	reserve_vector_pages(build->index,
+						 (uint32) ((end + CHS_BYTES_PER_PAGE - 1) /
+								   CHS_BYTES_PER_PAGE));
+	chs_stream_write(build->index, CHS_STREAM_VECTOR, offset, vector,
+					 build->vector_bytes);
+}
+
+/* Hook: a node is about to be seen by others; its vector must be there. */
+void
+chs_build_place_vector(void *context, ChsNodeId id, const ChsNewNode *node)
+{
+	chs_build_write_vector((ChsBuild *) context, id, node->vector);
+}

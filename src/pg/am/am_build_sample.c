@@ -1,0 +1,216 @@
+/*
+ * am_build_sample.c
+ *	  A look at some rows before a build: how many there are, and the model.
+ *
+ * The codes are centred on the mean, so it must be known before the first row
+ * is encoded.  Statistics of the planner would not do: they may be missing,
+ * and know neither a partial index's rows nor an expression's values.
+ *
+ * Blocks are visited in steps of the golden section of the table's length.
+ * Such a walk meets every block once, any beginning of it is spread evenly
+ * over the table, and it needs no memory; so one can stop as soon as there is
+ * enough, and rows that lie sorted do not bias the mean.
+ *
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ */
+#include "postgres.h"
+
+#include "pg/compat.h"
+
+#include "commands/progress.h"
+#include "miscadmin.h"
+#include "utils/backend_progress.h"
+#include "utils/memutils.h"
+
+#include "core/base/rng.h"
+#include "pg/am/am_build.h"
+
+/*
+ * Rows for a mean: at 4096 its error is 1/64 of the standard deviation of a
+ * coordinate, far below one step of a code.  Wide rows make do with fewer.
+ */
+#define SAMPLE_ROWS 4096
+#define SAMPLE_MIN_ROWS 256
+#define SAMPLE_BYTES ((Size) 64 * 1024 * 1024)
+
+/* Spread the sample over this many blocks if the table has them. */
+#define SAMPLE_BLOCKS 256
+
+/*
+ * A scan of one block costs some 30 us to begin.  After so many of them
+ * without enough rows (a partial index) go on by the megabyte.
+ */
+#define SAMPLE_MAX_BLOCKS 4096
+#define SAMPLE_RUN_BLOCKS 128
+
+typedef struct SampleScan
+{
+	ChsBuild *build;
+	ChsBuildSample *sample;
+	uint32 taken; /* rows of this run of blocks */
+	uint32 per_run;
+} SampleScan;
+
+static void
+take_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
+		 bool alive, void *state)
+{
+	SampleScan *scan = (SampleScan *) state;
+	ChsBuildSample *sample = scan->sample;
+	ChsBuild *build = scan->build;
+	Size dim = build->index->meta->dim;
+	MemoryContext old;
+
+	if (isnull[0])
+		return;
+	sample->seen++;
+	if (scan->taken == scan->per_run || sample->nrows == sample->max_rows)
+		return;
+	scan->taken++;
+
+	old = MemoryContextSwitchTo(build->per_tuple);
+	memcpy(sample->rows + sample->nrows * dim,
+		   chs_build_vector(build, values[0])->x, dim * sizeof(float));
+	sample->nrows++;
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(build->per_tuple);
+}
+
+static uint32
+greatest_common_divisor(uint32 a, uint32 b)
+{
+	while (b != 0)
+	{
+		uint32 rest = a % b;
+
+		a = b;
+		b = rest;
+	}
+	return a;
+}
+
+/* A step near the golden section of n that meets all of 0 .. n - 1. */
+static uint32
+walk_step(uint32 n)
+{
+	uint32 step = (uint32) ((double) n * 0.6180339887498949);
+
+	step = Max(step, 1);
+	while (greatest_common_divisor(step, n) != 1)
+		step++;
+	return step;
+}
+
+/*
+ * Visits runs of `length` blocks until there are `rows` rows in the sample
+ * and no doubt that the index gets a graph, or max_runs runs were visited.
+ * Sets seen, visited and complete anew.
+ */
+static void
+visit_runs(SampleScan *scan, BlockNumber nblocks, BlockNumber length,
+		   uint32 max_runs, uint32 rows)
+{
+	ChsBuildSample *sample = scan->sample;
+	ChsBuild *build = scan->build;
+	const ChsMetaPageData *meta = build->index->meta;
+	uint32 nruns = nblocks / length + (nblocks % length != 0);
+	uint32 step = walk_step(nruns);
+	uint32 run = (uint32) (chs_mix64(meta->seed) % nruns);
+	uint32 done = 0;
+
+	sample->seen = 0;
+	sample->visited = 0;
+	while (done < Min(nruns, max_runs) &&
+		   (sample->nrows < rows || sample->seen < meta->flat_limit))
+	{
+		BlockNumber start = run * length;
+		BlockNumber count = Min(length, nblocks - start);
+
+		CHECK_FOR_INTERRUPTS();
+		scan->taken = 0;
+		table_index_build_range_scan(build->heap, build->rel, build->info,
+									 false, false, false, start, count,
+									 take_row, scan, NULL);
+		sample->visited += count;
+		run = (uint32) (((uint64) run + step) % nruns);
+		done++;
+	}
+	sample->complete = done == nruns;
+}
+
+void
+chs_build_sample(ChsBuild *build, ChsBuildSample *sample)
+{
+	SampleScan scan = {.build = build, .sample = sample};
+	Size row_bytes = mul_size(build->index->meta->dim, sizeof(float));
+	Size bytes = Min(SAMPLE_BYTES, mul_size(maintenance_work_mem, 1024));
+	BlockNumber nblocks = RelationGetNumberOfBlocks(build->heap);
+
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
+								 CHS_BUILD_PHASE_SAMPLE);
+	memset(sample, 0, sizeof(*sample));
+	sample->complete = true;
+	if (nblocks == 0)
+		return;
+
+	sample->max_rows = (uint32) Min(bytes / row_bytes, SAMPLE_ROWS);
+	sample->max_rows = Max(sample->max_rows, SAMPLE_MIN_ROWS);
+	sample->context = AllocSetContextCreate(
+		build->context, "chassis build sample", ALLOCSET_DEFAULT_SIZES);
+	sample->rows = MemoryContextAllocHuge(
+		sample->context, mul_size(sample->max_rows, row_bytes));
+
+	scan.per_run = sample->max_rows / Min(nblocks, SAMPLE_BLOCKS) + 1;
+	visit_runs(&scan, nblocks, 1, SAMPLE_MAX_BLOCKS, sample->max_rows);
+	if (!sample->complete && (sample->nrows < SAMPLE_MIN_ROWS ||
+							  sample->seen < build->index->meta->flat_limit))
+	{
+		scan.per_run = sample->max_rows;
+		visit_runs(&scan, nblocks, SAMPLE_RUN_BLOCKS, PG_UINT32_MAX,
+				   SAMPLE_MIN_ROWS);
+	}
+	sample->expected_rows =
+		(double) sample->seen * ((double) nblocks / sample->visited);
+}
+
+/* Mean, then steps, on the model's pages. */
+static void
+write_model(ChsIndex *index, const ChsModel *model)
+{
+	Size bytes = model->dim * sizeof(float);
+	Size total = model->step == NULL ? bytes : 2 * bytes;
+
+	chs_stream_reserve(index, CHS_STREAM_MODEL,
+					   (uint32) ((total + CHS_BYTES_PER_PAGE - 1) /
+								 CHS_BYTES_PER_PAGE),
+					   true);
+	chs_stream_write(index, CHS_STREAM_MODEL, 0, model->mean, bytes);
+	if (model->step != NULL)
+		chs_stream_write(index, CHS_STREAM_MODEL, bytes, model->step, bytes);
+}
+
+void
+chs_build_train(ChsBuild *build, const ChsBuildSample *sample)
+{
+	ChsModel *model = &build->model;
+	Size bytes = model->dim * sizeof(float);
+	float *mean = MemoryContextAllocZero(build->context, bytes);
+	float *step = model->metric == CHS_METRIC_L1
+					  ? MemoryContextAllocZero(build->context, bytes)
+					  : NULL;
+	ChsContextArena arena;
+
+	model->mean = mean;
+	model->step = step;
+	if (model->bits == CHS_BITS_NONE)
+		chs_model_finish(model);
+	else
+	{
+		chs_context_arena_init(&arena, sample->context);
+		chs_model_train(model, mean, step, sample->rows, sample->nrows,
+						&arena.arena);
+		write_model(build->index, model);
+	}
+	chs_index_set_model(build->index, mean, step);
+	MemoryContextDelete(sample->context);
+}

@@ -1,0 +1,483 @@
+/*
+ * am_insert.c
+ *	  Puts one row into an index on pages, whatever phase the index is in.
+ *
+ * An index begins flat: a few hundred vectors are compared faster than they are
+ * searched, and no mean can be had of none.  The insert that brings it to
+ * flat_limit trains the model from what is there and turns the index into a
+ * graph; the nodes from before ("leftovers") are then linked a few at a time
+ * by the inserts that follow, or by VACUUM, and until then scans compare them.
+ *
+ * The hazard in that turn is an insert that still believes in the flat phase.
+ * It looks at the metapage again after its node can be seen, and links the
+ * node itself if the phase changed meanwhile; so every node that is UNLINKED
+ * without the NOLINK flag is either below unlinked_end or about to be linked
+ * by its own inserter.
+ *
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ */
+#include "postgres.h"
+
+#include "access/tableam.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "pg/compat.h"
+#include "pg/am/am.h"
+#include "pg/type/vector.h"
+
+/* Leftovers that an ordinary insert links in passing. */
+#define LEFTOVERS_PER_INSERT 16
+
+/* Window of the look-up for an equal vector when UPDATE left it unchanged. */
+#define UNCHANGED_EF 32
+
+/* Memory for the sample that the turn to a graph trains on. */
+#define MAX_SAMPLE_BYTES (64 * 1024 * 1024)
+
+struct ChsInserter
+{
+	ChsIndex *index;
+	ChsPageStore *store;
+	ChsContextArena arena;
+	ChsGraph graph;
+	bool graph_ready; /* graph, code, scratch and query_mem are set up */
+	uint8 *code;
+	void *scratch;
+	void *query_mem;
+	float *vector; /* a leftover's */
+};
+
+ChsInserter *
+chs_inserter_create(ChsIndex *index)
+{
+	ChsInserter *inserter =
+		MemoryContextAllocZero(index->context, sizeof(ChsInserter));
+
+	inserter->index = index;
+	inserter->store = chs_page_store_create(index);
+	return inserter;
+}
+
+/* Sets up what inserting into a graph needs, once the index has a model. */
+static void
+prepare_graph(ChsInserter *inserter)
+{
+	ChsIndex *index = inserter->index;
+	ChsArena *arena = &inserter->arena.arena;
+	ChsGraphParams params;
+
+	if (inserter->graph_ready)
+		return;
+	params.m = (int) index->meta->m;
+	params.ef_construction = (int) index->meta->ef_construction;
+	params.seed = index->meta->seed;
+	chs_context_arena_init(&inserter->arena, index->context);
+	chs_graph_init(&inserter->graph, &inserter->store->store, &params, arena);
+	inserter->code = chs_alloc(
+		arena, chs_code_bytes(index->meta->dim, index->meta->bits));
+	inserter->scratch =
+		chs_alloc(arena, chs_encode_scratch_bytes(&index->model));
+	inserter->query_mem = chs_alloc(arena, chs_query_bytes(&index->model));
+	inserter->vector =
+		chs_alloc(arena, index->meta->dim * sizeof(float));
+	inserter->graph_ready = true;
+}
+
+/* A heap TID as a number, for the level draw. */
+static uint64
+tid_key(const uint8 *tid)
+{
+	uint64 key = 0;
+
+	memcpy(&key, tid, 6);
+	return key;
+}
+
+/* Facts of a new node that do not depend on the phase. */
+static ChsNewNode
+describe_node(const ChsInserter *inserter, const float *vector,
+			  const uint8 *tid)
+{
+	ChsNewNode node;
+
+	memset(&node, 0, sizeof(node));
+	node.existing.id = CHS_NODE_NONE;
+	node.down.id = CHS_NODE_NONE;
+	node.tid = tid;
+	node.vector = vector;
+	node.hash = chs_vector_hash(vector, inserter->index->meta->dim);
+	return node;
+}
+
+/* ---- a graph ---- */
+
+/*
+ * Inserts into an index of phase GRAPH: a new node, or (existing) an unlinked
+ * slot that turns live.
+ */
+static void
+insert_linked(ChsInserter *inserter, ChsNewNode *node, bool index_unchanged)
+{
+	ChsIndex *index = inserter->index;
+	ChsFactors factors;
+	ChsQuery query;
+	ChsNodeRef entry[CHS_MAX_LEVELS];
+	ChsNodeRef ref;
+	int levels;
+	int level;
+
+	prepare_graph(inserter);
+	if (!chs_encode(&index->model, node->vector, inserter->scratch,
+					inserter->code, &factors) ||
+		!chs_query_init(&query, inserter->query_mem, &index->model,
+						node->vector))
+	{
+		if (node->existing.id == CHS_NODE_NONE)
+			(void) chs_page_store_publish_unlinked(inserter->store, node,
+												   CHS_SLOT_NOLINK);
+		return;
+	}
+	node->code = inserter->code;
+	node->factors = &factors;
+	if (index_unchanged &&
+		chs_graph_add_duplicate(&inserter->graph, node, &query, UNCHANGED_EF,
+								&ref))
+		return;
+	levels = inserter->store->store.ops->entries(&inserter->store->store,
+												 false, entry);
+	level = chs_graph_draw_level(&inserter->graph.params, tid_key(node->tid),
+								 levels, chs_index_capacity(index, 0));
+	(void) chs_graph_insert(&inserter->graph, node, &query, level, &ref);
+}
+
+/*
+ * The vector of a level-0 node into out; with rerank = heap from whichever of
+ * its rows still has one.  False if no row has: the node is about to go.
+ */
+static bool
+read_vector(ChsInserter *inserter, ChsNodeId id, uint16 version, float *out)
+{
+	ChsPageStore *store = inserter->store;
+	ChsNodeRef ref = {id, version};
+	ItemPointerData *tids = NULL;
+	int room = 0;
+	int n;
+	bool found;
+
+	if (inserter->index->meta->vector_bytes > 0)
+	{
+		chs_page_store_vector(store, id, out);
+		return true;
+	}
+	n = chs_page_store_tids(store, ref, &tids, &room);
+	found = chs_heap_fetch_vector(store->heap, tids, n, out,
+								  inserter->index->meta->dim);
+	pfree(tids);
+	return found;
+}
+
+/* Links one slot if it is an unlinked one that has a place in the graph. */
+static void
+link_slot(ChsInserter *inserter, ChsNodeId id)
+{
+	ChsSlotHeader header;
+	ChsNewNode node;
+
+	chs_page_store_header(inserter->store, 0, id, &header);
+	if (header.state != CHS_SLOT_UNLINKED ||
+		(header.flags & CHS_SLOT_NOLINK) != 0)
+		return;
+	prepare_graph(inserter);
+	if (!read_vector(inserter, id, header.version, inserter->vector))
+		return;
+	node = describe_node(inserter, inserter->vector, header.tid);
+	node.existing.id = id;
+	node.existing.version = header.version;
+	insert_linked(inserter, &node, false);
+}
+
+/* ---- leftovers ---- */
+
+typedef struct CursorMove
+{
+	uint32 from;
+	uint32 to;
+} CursorMove;
+
+/* Another backend may have linked the same leftovers: then it moved on. */
+static bool
+move_cursor(ChsMetaPage meta, void *arg)
+{
+	CursorMove *move = arg;
+
+	if (meta->link_cursor != move->from)
+		return false;
+	meta->link_cursor = move->to;
+	return true;
+}
+
+void
+chs_inserter_link_leftovers(ChsInserter *inserter, int limit)
+{
+	ChsMetaPageData *meta = inserter->index->meta;
+	CursorMove move;
+
+	if (meta->phase != CHS_PHASE_GRAPH ||
+		meta->link_cursor >= meta->unlinked_end)
+		return;
+	move.from = meta->link_cursor;
+	move.to = (uint32) Min((uint64) move.from + limit, meta->unlinked_end);
+	for (uint32 id = move.from; id < move.to; id++)
+		link_slot(inserter, id);
+
+	/* moved after the work: a crash in between repeats it, harmlessly */
+	(void) chs_meta_update(inserter->index, move_cursor, &move, false);
+}
+
+/* ---- from flat to graph ---- */
+
+/* Change of the metapage that makes a flat index a graph. */
+static bool
+start_graph(ChsMetaPage meta, void *arg)
+{
+	(void) arg;
+	if (meta->phase == CHS_PHASE_GRAPH)
+		return false;
+	meta->phase = CHS_PHASE_GRAPH;
+	meta->link_cursor = 0;
+	/* all slots handed out so far: whoever claims later reads this first */
+	meta->unlinked_end =
+		meta->stream[CHS_STREAM_GRAPH(0)].pages_used * meta->per_page[0];
+	return true;
+}
+
+/* Collects up to max vectors of unlinked slots; returns how many. */
+static uint32
+collect_sample(ChsInserter *inserter, float *rows, uint32 max)
+{
+	ChsIndex *index = inserter->index;
+	uint32 dim = index->meta->dim;
+	uint32 capacity = chs_index_capacity(index, 0);
+	uint32 n = 0;
+
+	for (ChsNodeId id = 0; id < capacity && n < max; id++)
+	{
+		ChsSlotHeader header;
+
+		chs_page_store_header(inserter->store, 0, id, &header);
+		if (header.state != CHS_SLOT_UNLINKED)
+			continue;
+		if (read_vector(inserter, id, header.version, rows + (Size) n * dim))
+			n++;
+	}
+	return n;
+}
+
+/* Trains the model on what is in the index and writes its pages. */
+static void
+write_model(ChsInserter *inserter)
+{
+	ChsIndex *index = inserter->index;
+	uint32 dim = index->meta->dim;
+	Size bytes = dim * sizeof(float);
+	bool has_step = index->meta->metric == CHS_METRIC_L1;
+	uint32 max = (uint32) Max(1, Min(MAX_SAMPLE_BYTES / bytes,
+									 chs_index_capacity(index, 0)));
+	MemoryContext context = AllocSetContextCreate(
+		CurrentMemoryContext, "chassis model", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	float *values = palloc0(2 * bytes);
+	float *rows = MemoryContextAllocHuge(context, max * bytes);
+	Size total = has_step ? 2 * bytes : bytes;
+	ChsContextArena arena;
+	ChsModel model;
+
+	memset(&model, 0, sizeof(model));
+	model.metric = (ChsMetric) index->meta->metric;
+	model.bits = index->meta->bits;
+	model.dim = dim;
+	model.seed = index->meta->seed;
+	model.mean = values;
+	model.step = has_step ? values + dim : NULL;
+	chs_context_arena_init(&arena, context);
+	chs_model_train(&model, values, has_step ? values + dim : NULL, rows,
+					collect_sample(inserter, rows, max), &arena.arena);
+	chs_stream_reserve(index, CHS_STREAM_MODEL,
+					   (uint32) ((total + CHS_BYTES_PER_PAGE - 1) /
+								 CHS_BYTES_PER_PAGE),
+					   true);
+	chs_stream_write(index, CHS_STREAM_MODEL, 0, values, total);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
+/*
+ * Turns a flat index into a graph, unless another backend just did.  The
+ * relation extension lock keeps a second one from writing another model to
+ * the same pages.
+ */
+static void
+turn_into_graph(ChsInserter *inserter)
+{
+	ChsIndex *index = inserter->index;
+
+	LockRelationForExtension(index->rel, ExclusiveLock);
+	chs_index_refresh(index);
+	if (index->meta->phase == CHS_PHASE_FLAT)
+	{
+		if (index->meta->bits != CHS_BITS_NONE)
+			write_model(inserter);
+		(void) chs_meta_update(index, start_graph, NULL, false);
+	}
+	UnlockRelationForExtension(index->rel, ExclusiveLock);
+}
+
+/* ---- flat ---- */
+
+/*
+ * Gives the TID to an unlinked node with an equal vector.  There are few
+ * nodes, and their hashes stand on few pages.
+ */
+static bool
+add_to_equal(ChsInserter *inserter, const ChsNewNode *node)
+{
+	ChsIndex *index = inserter->index;
+	const ChsSlotLayout *layout = chs_index_layout(index, 0);
+	uint32 pages = index->meta->stream[CHS_STREAM_GRAPH(0)].pages_used;
+	uint32 per_page = index->meta->per_page[0];
+	ChsStore *store = &inserter->store->store;
+
+	for (uint32 page = 0; page < pages; page++)
+	{
+		Buffer buffer = chs_buffer_read(
+			index, chs_index_block(index, CHS_STREAM_GRAPH(0), page));
+		ChsNodeRef equal[8];
+		int n = 0;
+
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		chs_page_check(index->rel, buffer, CHS_PAGE_GRAPH, 0);
+		for (uint32 i = 0; i < per_page && n < (int) lengthof(equal); i++)
+		{
+			ChsSlotHeader *slot =
+				chs_page_slot(BufferGetPage(buffer), layout, i);
+
+			if (slot->state == CHS_SLOT_UNLINKED && slot->hash == node->hash)
+			{
+				equal[n].id = page * per_page + i;
+				equal[n++].version = slot->version;
+			}
+		}
+		UnlockReleaseBuffer(buffer);
+		while (n > 0)
+		{
+			if (store->ops->add_duplicate(store, equal[--n], node))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Inserts into an index of phase FLAT. */
+static void
+insert_flat(ChsInserter *inserter, ChsNewNode *node)
+{
+	ChsIndex *index = inserter->index;
+	ChsNodeRef ref;
+
+	if (add_to_equal(inserter, node))
+		return;
+	ref = chs_page_store_publish_unlinked(inserter->store, node, 0);
+	chs_index_refresh(index);
+	if (index->meta->phase == CHS_PHASE_GRAPH)
+		link_slot(inserter, ref.id);
+	else if (ref.id + 1 >= index->meta->flat_limit)
+		turn_into_graph(inserter);
+}
+
+void
+chs_inserter_insert(ChsInserter *inserter, const float *vector,
+					ItemPointer tid, bool index_unchanged)
+{
+	ChsIndex *index = inserter->index;
+	ChsNewNode node =
+		describe_node(inserter, vector, (const uint8 *) tid);
+
+	chs_index_refresh(index);
+	if (index->meta->phase == CHS_PHASE_FLAT)
+	{
+		insert_flat(inserter, &node);
+		return;
+	}
+	insert_linked(inserter, &node, index_unchanged);
+	chs_inserter_link_leftovers(inserter, LEFTOVERS_PER_INSERT);
+}
+
+/* ---- aminsert ---- */
+
+/* What one statement's inserts share; lives in ii_Context. */
+typedef struct InsertState
+{
+	ChsIndex *index;
+	ChsInserter *inserter;
+	MemoryContext per_row;
+} InsertState;
+
+static InsertState *
+get_insert_state(Relation rel, IndexInfo *info)
+{
+	InsertState *state = info->ii_AmCache;
+	MemoryContext context;
+
+	if (state != NULL)
+		return state;
+	context = AllocSetContextCreate(info->ii_Context, "chassis insert",
+									ALLOCSET_DEFAULT_SIZES);
+	state = MemoryContextAllocZero(context, sizeof(InsertState));
+	state->per_row = AllocSetContextCreate(context, "chassis insert row",
+										   ALLOCSET_DEFAULT_SIZES);
+	state->index = chs_index_open(rel, context);
+	state->inserter = chs_inserter_create(state->index);
+	info->ii_AmCache = state;
+	return state;
+}
+
+bool
+chsinsert(Relation rel, Datum *values, bool *isnull, ItemPointer heap_tid,
+		  Relation heap, IndexUniqueCheck checkUnique, bool indexUnchanged,
+		  IndexInfo *indexInfo)
+{
+	InsertState *state;
+	MemoryContext old;
+	ChsVector *vector;
+	SnapshotData not_dead;
+
+	if (isnull[0])
+		return false;
+	state = get_insert_state(rel, indexInfo);
+	state->index->rel = rel;
+	old = MemoryContextSwitchTo(state->per_row);
+	vector = chs_vector_from_datum(values[0]);
+	if ((uint32) vector->dim != state->index->meta->dim)
+		chs_vector_report_different((int) state->index->meta->dim,
+									vector->dim);
+	if (state->index->meta->vector_bytes == 0)
+	{
+		/* rows that nobody can see may have lost their out-of-line values */
+		InitNonVacuumableSnapshot(not_dead, GlobalVisTestFor(heap));
+		state->inserter->store->heap =
+			chs_heap_fetch_begin(heap, rel, &not_dead);
+	}
+	chs_inserter_insert(state->inserter, vector->x, heap_tid,
+						indexUnchanged);
+	if (state->inserter->store->heap != NULL)
+		chs_heap_fetch_end(state->inserter->store->heap);
+	state->inserter->store->heap = NULL;
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(state->per_row);
+	return false;
+}

@@ -1,0 +1,125 @@
+/*
+ * exact.c
+ *	  Exact vectors from the table, for indexes that keep none.
+ *
+ * With rerank = heap the index holds codes only, and the exact distance is
+ * that of the row itself: fetched by its TID with the caller's snapshot,
+ * through the HOT chain, and, for an index on an expression, computed as
+ * CREATE INDEX computed it.
+ *
+ * Separate because it is the only code of the access method that reads rows.
+ * It knows neither nodes nor pages.
+ *
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ */
+#include "postgres.h"
+
+#include "access/tableam.h"
+#include "catalog/index.h"
+#include "executor/executor.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "pg/compat.h"
+#include "pg/am/am.h"
+#include "pg/type/vector.h"
+
+typedef struct ChsHeapFetch
+{
+	Relation heap;
+	Snapshot snapshot;
+	IndexFetchTableData *fetch;
+	IndexInfo *index_info;
+	EState *estate; /* its per-tuple context takes detoasted copies */
+	TupleTableSlot *slot;
+} ChsHeapFetch;
+
+/*
+ * Lives in the current memory context, and in resources of the current
+ * resource owner: a scan ends it in amendscan, an error with the transaction.
+ * The snapshot must stay registered as long.
+ */
+struct ChsHeapFetch *
+chs_heap_fetch_begin(Relation heap, Relation index, Snapshot snapshot)
+{
+	ChsHeapFetch *fetch = palloc0(sizeof(ChsHeapFetch));
+
+	fetch->heap = heap;
+	fetch->snapshot = snapshot;
+	fetch->fetch = table_index_fetch_begin(heap);
+	fetch->index_info = BuildIndexInfo(index);
+	fetch->estate = CreateExecutorState();
+	fetch->slot = table_slot_create(heap, NULL);
+
+	/* where FormIndexDatum() looks for the row of an expression */
+	GetPerTupleExprContext(fetch->estate)->ecxt_scantuple = fetch->slot;
+	return fetch;
+}
+
+void
+chs_heap_fetch_end(struct ChsHeapFetch *fetch)
+{
+	ExecDropSingleTupleTableSlot(fetch->slot);
+	FreeExecutorState(fetch->estate);
+	table_index_fetch_end(fetch->fetch);
+	pfree(fetch);
+}
+
+/*
+ * The indexed vector of the row in the slot, into out; false for a NULL, which
+ * a row that has an index entry does not have unless it is another row by
+ * now.  Raises an error if the length is not the index's.
+ */
+static bool
+extract_vector(ChsHeapFetch *fetch, float *out, uint32 dim)
+{
+	MemoryContext old =
+		MemoryContextSwitchTo(GetPerTupleMemoryContext(fetch->estate));
+	Datum values[INDEX_MAX_KEYS];
+	bool isnull[INDEX_MAX_KEYS];
+
+	FormIndexDatum(fetch->index_info, fetch->slot, fetch->estate, values,
+				   isnull);
+	if (!isnull[0])
+	{
+		ChsVector *vector = chs_vector_from_datum(values[0]);
+
+		if (vector->dim != (int) dim)
+			chs_vector_report_different(vector->dim, (int) dim);
+		memcpy(out, vector->x, dim * sizeof(float));
+	}
+	MemoryContextSwitchTo(old);
+	return !isnull[0];
+}
+
+/* The row version at or behind this TID that the snapshot sees. */
+static bool
+fetch_row(ChsHeapFetch *fetch, const ItemPointerData *tid)
+{
+	ItemPointerData place = *tid; /* becomes the version's own */
+	bool call_again = false;
+	bool all_dead = false;
+
+	return table_index_fetch_tuple(fetch->fetch, &place, fetch->snapshot,
+								   fetch->slot, &call_again, &all_dead);
+}
+
+bool
+chs_heap_fetch_vector(struct ChsHeapFetch *fetch, const ItemPointerData *tids,
+					  int ntids, float *out, uint32 dim)
+{
+	bool found = false;
+
+	for (int i = 0; i < ntids && !found; i++)
+	{
+		if (!fetch_row(fetch, &tids[i]))
+			continue;
+		found = extract_vector(fetch, out, dim);
+		ExecClearTuple(fetch->slot);
+		ResetPerTupleExprContext(fetch->estate);
+	}
+
+	/* no pin survives the call */
+	table_index_fetch_reset(fetch->fetch);
+	return found;
+}

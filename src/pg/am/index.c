@@ -1,0 +1,318 @@
+/*
+ * index.c
+ *	  An open index: the metapage, the extent map and the model in memory.
+ *
+ * An operation works on private copies, because a relcache invalidation can
+ * free what is cached with the relation at any catalog access.  The metapage is
+ * small and read anew whenever its version moved; the model can be large but
+ * never changes once written, so that it is cached with the relation.
+ *
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ */
+#include "postgres.h"
+
+#include "storage/bufmgr.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "pg/compat.h"
+#include "pg/am/am.h"
+
+/* What rd_amcache points to: one chunk, freed by the relcache at will. */
+typedef struct ModelCache
+{
+	uint32 magic;
+	uint32 dim;
+	bool has_step;
+	float values[FLEXIBLE_ARRAY_MEMBER]; /* mean, then step */
+} ModelCache;
+
+static void
+report_not_readable(Relation rel, const char *why)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INDEX_CORRUPTED),
+			 errmsg("index \"%s\" cannot be read",
+					RelationGetRelationName(rel)),
+			 errdetail_internal("%s", why), errhint("Please REINDEX it.")));
+}
+
+/*
+ * Is this a metapage whose numbers can be used as sizes and offsets without
+ * harm?  Raises an error if not.
+ */
+static void
+check_meta(Relation rel, const ChsMetaPageData *meta)
+{
+	if (meta->magic != CHS_MAGIC)
+		report_not_readable(rel, "Its first page is not a chassis metapage.");
+	if (meta->format != CHS_FORMAT_VERSION || meta->features != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("index \"%s\" has format %u, which this version of "
+						"chassis does not know",
+						RelationGetRelationName(rel), meta->format),
+				 errdetail("Known is format %d without feature flags; the "
+						   "index has flags %x.",
+						   CHS_FORMAT_VERSION, meta->features),
+				 errhint("Upgrade chassis, or REINDEX the index.")));
+	if (meta->nextents > CHS_MAX_EXTENTS || meta->dim == 0 ||
+		meta->dim > CHS_MAX_DIM || meta->metric > CHS_METRIC_L1 ||
+		meta->m > CHS_MAX_M)
+		report_not_readable(rel, "Its metapage holds impossible numbers.");
+	for (int i = 0; i < 2; i++)
+	{
+		const ChsSlotLayout *layout = &meta->layout[i];
+
+		if (meta->per_page[i] == 0 ||
+			layout->slot_bytes < sizeof(ChsSlotHeader) ||
+			(uint64) meta->per_page[i] * layout->slot_bytes >
+				CHS_SLOTS_BYTES ||
+			layout->max_degree > CHS_MAX_DEGREE ||
+			(uint64) layout->edges + layout->max_degree * sizeof(ChsEdge) >
+				layout->slot_bytes ||
+			(uint64) layout->code + layout->code_bytes > layout->slot_bytes ||
+			(uint64) layout->factors + sizeof(ChsFactors) > layout->slot_bytes)
+			report_not_readable(rel, "Its metapage holds an impossible slot "
+									 "layout.");
+	}
+}
+
+/* Sorts the extents by stream; within a stream they are in page order. */
+static void
+sort_map(ChsIndex *index)
+{
+	const ChsMetaPageData *meta = index->meta;
+	uint16 next[CHS_STREAM_COUNT];
+
+	memset(index->map_start, 0, sizeof(index->map_start));
+	for (uint32 i = 0; i < meta->nextents; i++)
+	{
+		if (meta->extent[i].stream >= CHS_STREAM_COUNT)
+			report_not_readable(index->rel, "Its extent map names an unknown "
+											"stream.");
+		index->map_start[meta->extent[i].stream + 1]++;
+	}
+	for (int s = 0; s < CHS_STREAM_COUNT; s++)
+	{
+		index->map_start[s + 1] += index->map_start[s];
+		next[s] = index->map_start[s];
+	}
+	for (uint32 i = 0; i < meta->nextents; i++)
+		index->map[next[meta->extent[i].stream]++] = meta->extent[i];
+}
+
+/* Bytes of a metapage image with its extents. */
+static inline Size
+meta_bytes(const ChsMetaPageData *meta)
+{
+	return offsetof(ChsMetaPageData, extent) +
+		   Min(meta->nextents, CHS_MAX_EXTENTS) * sizeof(ChsExtent);
+}
+
+static ChsIndex *
+allocate_index(Relation rel, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	ChsIndex *index = palloc0(sizeof(ChsIndex));
+
+	index->rel = rel;
+	index->context = context;
+	index->meta = palloc0(sizeof(ChsMetaPageData));
+	index->map = palloc0(CHS_MAX_EXTENTS * sizeof(ChsExtent));
+	index->opclass = chs_opclass_get(rel);
+	index->logged = true;
+	index->hints = chs_hints_acquire(rel, context);
+	MemoryContextSwitchTo(old);
+	return index;
+}
+
+/* The parts of the model that the metapage tells. */
+static void
+describe_model(ChsIndex *index)
+{
+	const ChsMetaPageData *meta = index->meta;
+
+	index->model.metric = (ChsMetric) meta->metric;
+	index->model.bits = meta->bits;
+	index->model.dim = meta->dim;
+	index->model.seed = meta->seed;
+	index->model.mean = index->mean;
+	index->model.step = index->step;
+	chs_model_finish(&index->model);
+}
+
+void
+chs_index_set_model(ChsIndex *index, const float *mean, const float *step)
+{
+	Size bytes = index->meta->dim * sizeof(float);
+
+	if (index->mean == NULL)
+		index->mean = MemoryContextAlloc(index->context, bytes);
+	memcpy(index->mean, mean, bytes);
+	if (step != NULL)
+	{
+		if (index->step == NULL)
+			index->step = MemoryContextAlloc(index->context, bytes);
+		memcpy(index->step, step, bytes);
+	}
+	describe_model(index);
+}
+
+/*
+ * Loads the model from the relation's cache, or from its pages and then into
+ * the cache.  Without quantization there is none: mean 0.
+ */
+static void
+load_model(ChsIndex *index)
+{
+	Relation rel = index->rel;
+	uint32 dim = index->meta->dim;
+	bool has_step = index->meta->metric == CHS_METRIC_L1;
+	Size bytes = (Size) dim * sizeof(float) * (has_step ? 2 : 1);
+	ModelCache *cache = (ModelCache *) rel->rd_amcache;
+
+	if (cache == NULL || cache->magic != CHS_MAGIC || cache->dim != dim ||
+		cache->has_step != has_step)
+	{
+		float *values = MemoryContextAllocZero(index->context, bytes);
+
+		if (index->meta->bits != CHS_BITS_NONE)
+			chs_stream_read(index, CHS_STREAM_MODEL, 0, values, bytes);
+		if (rel->rd_amcache != NULL)
+			pfree(rel->rd_amcache);
+		rel->rd_amcache = NULL;
+		cache = MemoryContextAlloc(rel->rd_indexcxt,
+								   offsetof(ModelCache, values) + bytes);
+		cache->magic = CHS_MAGIC;
+		cache->dim = dim;
+		cache->has_step = has_step;
+		memcpy(cache->values, values, bytes);
+		rel->rd_amcache = cache;
+		pfree(values);
+	}
+	chs_index_set_model(index, cache->values,
+						has_step ? cache->values + dim : NULL);
+}
+
+bool
+chs_index_refresh(ChsIndex *index)
+{
+	Buffer buffer = chs_buffer_read(index, CHS_METAPAGE_BLKNO);
+	ChsMetaPage meta;
+	bool changed;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	chs_page_check(index->rel, buffer, CHS_PAGE_META, 0);
+	meta = CHS_META(BufferGetPage(buffer));
+	changed = index->meta->magic != CHS_MAGIC ||
+			  index->meta->meta_version != meta->meta_version;
+	if (changed)
+		memcpy(index->meta, meta, meta_bytes(meta));
+	else
+	{
+		/* hints do not raise the version */
+		memcpy(index->meta->insert_page, meta->insert_page,
+			   offsetof(ChsMetaPageData, next_block) -
+				   offsetof(ChsMetaPageData, insert_page));
+	}
+	UnlockReleaseBuffer(buffer);
+	if (!changed)
+		return false;
+
+	check_meta(index->rel, index->meta);
+	sort_map(index);
+	if (index->meta->phase == CHS_PHASE_GRAPH && index->mean == NULL &&
+		index->logged)
+		load_model(index);
+	return true;
+}
+
+ChsIndex *
+chs_index_open(Relation rel, MemoryContext context)
+{
+	ChsIndex *index = allocate_index(rel, context);
+
+	chs_index_refresh(index);
+	return index;
+}
+
+ChsIndex *
+chs_index_for_build(Relation rel, MemoryContext context,
+					const ChsMetaPageData *meta)
+{
+	ChsIndex *index = allocate_index(rel, context);
+
+	index->logged = false;
+	memcpy(index->meta, meta, meta_bytes(meta));
+	sort_map(index);
+	return index;
+}
+
+/* Looks a page up in the map we have. */
+static bool
+find_block(const ChsIndex *index, int stream, uint32 page,
+		   BlockNumber *block)
+{
+	int low = index->map_start[stream];
+	int high = index->map_start[stream + 1];
+
+	if (page >= index->meta->stream[stream].pages_allocated || low == high)
+		return false;
+	/* the last extent that begins at or before the page */
+	while (high - low > 1)
+	{
+		int middle = (low + high) / 2;
+
+		if (index->map[middle].first_page <= page)
+			low = middle;
+		else
+			high = middle;
+	}
+	*block = index->map[low].start_block +
+			 (page - index->map[low].first_page);
+	return true;
+}
+
+BlockNumber
+chs_index_block(ChsIndex *index, int stream, uint32 page)
+{
+	BlockNumber block;
+
+	if (likely(find_block(index, stream, page, &block)))
+		return block;
+	chs_index_refresh(index);
+	if (find_block(index, stream, page, &block))
+		return block;
+	ereport(ERROR,
+			(errcode(ERRCODE_INDEX_CORRUPTED),
+			 errmsg("index \"%s\" refers to a page outside of its map",
+					RelationGetRelationName(index->rel)),
+			 errdetail("Page %u of stream %d was asked for; it has %u.", page,
+					   stream, index->meta->stream[stream].pages_allocated),
+			 errhint("Please REINDEX it.")));
+	return InvalidBlockNumber; /* not reached */
+}
+
+bool
+chs_index_page_of_block(ChsIndex *index, int stream, BlockNumber block,
+						uint32 *page)
+{
+	int end = index->map_start[stream + 1];
+
+	for (int i = index->map_start[stream]; i < end; i++)
+	{
+		const ChsExtent *extent = &index->map[i];
+		uint32 next = i + 1 < end
+						  ? index->map[i + 1].first_page
+						  : index->meta->stream[stream].pages_allocated;
+
+		if (block >= extent->start_block &&
+			block - extent->start_block < next - extent->first_page)
+		{
+			*page = extent->first_page + (block - extent->start_block);
+			return true;
+		}
+	}
+	return false;
+}

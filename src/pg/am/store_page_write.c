@@ -1,0 +1,475 @@
+/*
+ * store_page_write.c
+ *	  The node store over buffers: everything that changes a page.
+ *
+ * A node comes into being in steps, each atomic, any of which may be the last
+ * before a crash: a slot is claimed (RESERVED, with its heap TID), its vector
+ * is written, then one record makes it LIVE with code and edges.  Only then do
+ * others link to it.  See "Life of a slot" in src/pg/README.md.
+ *
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "utils/rel.h"
+
+#include "pg/am/am.h"
+
+/* ---- edits of neighbour lists ---- */
+
+/* Where an edit goes. */
+typedef struct EditTarget
+{
+	int edit; /* index into the caller's array */
+	uint32 page;
+} EditTarget;
+
+/* Pages of one record, locked in ascending block order (L1). */
+typedef struct EditGroup
+{
+	int npages;
+	uint32 page[MAX_GENERIC_XLOG_PAGES];
+	Buffer buffer[MAX_GENERIC_XLOG_PAGES];
+	Page image[MAX_GENERIC_XLOG_PAGES]; /* NULL: not changed so far */
+} EditGroup;
+
+static int
+compare_targets(const void *a, const void *b)
+{
+	uint32 x = ((const EditTarget *) a)->page;
+	uint32 y = ((const EditTarget *) b)->page;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * Tries one edit on the page in position p of the group.  The page's image is
+ * registered with the record by the first edit that changes it; later ones see
+ * what earlier ones did.
+ */
+static ChsEditResult
+apply_edit(ChsIndex *index, int level, const ChsEdit *edit, EditGroup *group,
+		   int p, ChsWal *wal)
+{
+	const ChsSlotLayout *layout = chs_index_layout(index, level);
+	uint32 position = edit->owner.id % chs_index_per_page(index, level);
+	Page page = group->image[p] != NULL ? group->image[p]
+										: BufferGetPage(group->buffer[p]);
+	ChsSlotHeader *slot = chs_page_slot(page, layout, position);
+	ChsEdge *edges = chs_slot_edges(layout, slot);
+
+	if (slot->state != CHS_SLOT_LIVE || slot->version != edit->owner.version)
+		return CHS_EDIT_GONE;
+	if (slot->degree != edit->nseen ||
+		memcmp(edges, edit->seen, edit->nseen * sizeof(ChsEdge)) != 0)
+		return CHS_EDIT_CHANGED;
+	Assert(edit->nnext <= (int) layout->max_degree);
+	if (group->image[p] == NULL)
+	{
+		group->image[p] = chs_wal_page(wal, group->buffer[p], false);
+		slot = chs_page_slot(group->image[p], layout, position);
+		edges = chs_slot_edges(layout, slot);
+	}
+	memcpy(edges, edit->next, edit->nnext * sizeof(ChsEdge));
+	if (edit->nnext < edit->nseen)
+		memset(edges + edit->nnext, 0,
+			   (edit->nseen - edit->nnext) * sizeof(ChsEdge));
+	slot->degree = (uint16) edit->nnext;
+	return CHS_EDIT_DONE;
+}
+
+/*
+ * Applies the edits on the next up to four pages as one record; returns how
+ * many edits were dealt with.
+ */
+static int
+apply_group(ChsIndex *index, int level, const ChsEdit *edits,
+			const EditTarget *targets, int n, ChsEditResult *results)
+{
+	EditGroup group;
+	ChsWal wal;
+	int done = 0;
+	bool changed = false;
+
+	group.npages = 0;
+	chs_wal_begin(&wal, index);
+	for (; done < n; done++)
+	{
+		int p = group.npages - 1;
+
+		if (p < 0 || group.page[p] != targets[done].page)
+		{
+			if (group.npages == MAX_GENERIC_XLOG_PAGES)
+				break;
+			p = group.npages++;
+			group.page[p] = targets[done].page;
+			group.image[p] = NULL;
+			group.buffer[p] = chs_buffer_read(
+				index, chs_index_block(index, CHS_STREAM_GRAPH(level),
+									   targets[done].page));
+			LockBuffer(group.buffer[p], BUFFER_LOCK_EXCLUSIVE);
+			chs_page_check(index->rel, group.buffer[p], CHS_PAGE_GRAPH,
+						   level);
+		}
+		results[targets[done].edit] =
+			apply_edit(index, level, &edits[targets[done].edit], &group, p,
+					   &wal);
+		changed |= results[targets[done].edit] == CHS_EDIT_DONE;
+	}
+	if (changed)
+		chs_wal_finish(&wal);
+	else
+		chs_wal_abort(&wal);
+	for (int p = group.npages - 1; p >= 0; p--)
+		UnlockReleaseBuffer(group.buffer[p]);
+	return done;
+}
+
+void
+chs_page_store_edit(ChsStore *base, int level, const ChsEdit *edits, int n,
+					ChsEditResult *results)
+{
+	ChsIndex *index = ((ChsPageStore *) base)->index;
+	EditTarget targets[CHS_MAX_DEGREE];
+	int done = 0;
+
+	CHS_STOP("before-back-link");
+	CHECK_FOR_INTERRUPTS();
+	while (n > CHS_MAX_DEGREE)
+	{
+		chs_page_store_edit(base, level, edits, CHS_MAX_DEGREE, results);
+		edits += CHS_MAX_DEGREE;
+		results += CHS_MAX_DEGREE;
+		n -= CHS_MAX_DEGREE;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		targets[i].edit = i;
+		targets[i].page =
+			edits[i].owner.id / chs_index_per_page(index, level);
+		/* the map is read before any lock is taken */
+		(void) chs_index_block(index, CHS_STREAM_GRAPH(level),
+							   targets[i].page);
+	}
+	qsort(targets, n, sizeof(EditTarget), compare_targets);
+	while (done < n)
+		done += apply_group(index, level, edits, targets + done, n - done,
+							results);
+}
+
+/* ---- new nodes ---- */
+
+/* Writes everything but state and TID of a node into its slot. */
+static void
+fill_slot(ChsSlotHeader *slot, const ChsSlotLayout *layout,
+		  const ChsNewNode *node)
+{
+	ChsEdge *edges = chs_slot_edges(layout, slot);
+
+	Assert(node->nedges <= (int) layout->max_degree);
+	slot->flags = 0;
+	slot->lock = 0;
+	slot->unused = 0;
+	slot->degree = (uint16) node->nedges;
+	slot->hash = node->hash;
+	*chs_slot_factors(layout, slot) = *node->factors;
+	memcpy(chs_slot_code(layout, slot), node->code, layout->code_bytes);
+	memset(edges, 0, layout->max_degree * sizeof(ChsEdge));
+	memcpy(edges, node->edges, node->nedges * sizeof(ChsEdge));
+}
+
+/* Claims a level-0 slot and writes the exact vector behind it. */
+static ChsNodeRef
+claim_with_vector(ChsPageStore *store, const ChsNewNode *node)
+{
+	ChsIndex *index = store->index;
+	ChsNodeRef ref;
+
+	ref.id = chs_slot_claim(index, 0, node->tid, &ref.version);
+	CHS_STOP("after-claim");
+	if (index->meta->vector_bytes > 0)
+		chs_stream_write(index, CHS_STREAM_VECTOR,
+						 (uint64) ref.id * index->meta->vector_bytes,
+						 node->vector, index->meta->vector_bytes);
+	return ref;
+}
+
+/* Locks the page of a level-0 slot exclusively. */
+static Buffer
+lock_slot(ChsIndex *index, ChsNodeId id)
+{
+	Buffer buffer = chs_buffer_read(
+		index, chs_index_block(index, CHS_STREAM_GRAPH(0),
+							   id / chs_index_per_page(index, 0)));
+
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	chs_page_check(index->rel, buffer, CHS_PAGE_GRAPH, 0);
+	return buffer;
+}
+
+/*
+ * Turns a claimed (or, for a leftover of the flat phase, an unlinked) slot
+ * live.  If it is not in that state any more, VACUUM or another backend was
+ * faster, and nothing is done.
+ */
+static void
+turn_live(ChsIndex *index, ChsNodeRef ref, uint8 from, const ChsNewNode *node)
+{
+	const ChsSlotLayout *layout = chs_index_layout(index, 0);
+	uint32 position = ref.id % chs_index_per_page(index, 0);
+	Buffer buffer = lock_slot(index, ref.id);
+	ChsSlotHeader *slot =
+		chs_page_slot(BufferGetPage(buffer), layout, position);
+
+	if (slot->state == from && slot->version == ref.version)
+	{
+		ChsWal wal;
+
+		chs_wal_begin(&wal, index);
+		slot = chs_page_slot(chs_wal_page(&wal, buffer, false), layout,
+							 position);
+		fill_slot(slot, layout, node);
+		if (from == CHS_SLOT_RESERVED)
+			slot->overflow = 0;
+		slot->down = 0;
+		slot->down_version = 0;
+		slot->state = CHS_SLOT_LIVE;
+		chs_wal_finish(&wal);
+	}
+	UnlockReleaseBuffer(buffer);
+}
+
+/* Upper levels have no TID and no vector: one record does it all. */
+static ChsNodeRef
+publish_upper(ChsIndex *index, int level, const ChsNewNode *node)
+{
+	const ChsSlotLayout *layout = chs_index_layout(index, level);
+	ChsNodeRef ref;
+	Buffer buffer = chs_slot_find_free(index, level, &ref.id);
+	bool fresh = PageIsNew(BufferGetPage(buffer));
+	ChsSlotHeader *slot;
+	ChsWal wal;
+	Page page;
+
+	chs_wal_begin(&wal, index);
+	page = chs_wal_page(&wal, buffer, fresh);
+	if (fresh)
+		chs_page_init(page, CHS_PAGE_GRAPH, level, index->meta);
+	slot = chs_page_slot(page, layout,
+						 ref.id % chs_index_per_page(index, level));
+	ref.version = slot->version;
+	fill_slot(slot, layout, node);
+	memset(slot->tid, 0, sizeof(slot->tid));
+	slot->overflow = 0;
+	slot->down = node->down.id;
+	slot->down_version = node->down.version;
+	slot->state = CHS_SLOT_LIVE;
+	chs_wal_finish(&wal);
+	UnlockReleaseBuffer(buffer);
+	return ref;
+}
+
+ChsNodeRef
+chs_page_store_publish(ChsStore *base, int level, const ChsNewNode *node)
+{
+	ChsPageStore *store = (ChsPageStore *) base;
+	ChsNodeRef ref;
+
+	if (level > 0)
+		return publish_upper(store->index, level, node);
+	if (node->existing.id != CHS_NODE_NONE)
+	{
+		ref = node->existing;
+		turn_live(store->index, ref, CHS_SLOT_UNLINKED, node);
+	}
+	else
+	{
+		ref = claim_with_vector(store, node);
+		turn_live(store->index, ref, CHS_SLOT_RESERVED, node);
+	}
+	CHS_STOP("after-publish");
+	return ref;
+}
+
+ChsNodeRef
+chs_page_store_publish_unlinked(ChsPageStore *store, const ChsNewNode *node,
+								uint8 flags)
+{
+	ChsIndex *index = store->index;
+	const ChsSlotLayout *layout = chs_index_layout(index, 0);
+	ChsNodeRef ref = claim_with_vector(store, node);
+	uint32 position = ref.id % chs_index_per_page(index, 0);
+	Buffer buffer = lock_slot(index, ref.id);
+	ChsSlotHeader *slot =
+		chs_page_slot(BufferGetPage(buffer), layout, position);
+
+	if (slot->state == CHS_SLOT_RESERVED && slot->version == ref.version)
+	{
+		ChsWal wal;
+
+		chs_wal_begin(&wal, index);
+		slot = chs_page_slot(chs_wal_page(&wal, buffer, false), layout,
+							 position);
+		slot->flags = flags;
+		slot->degree = 0;
+		slot->overflow = 0;
+		slot->down = 0;
+		slot->down_version = 0;
+		slot->hash = node->hash;
+		slot->state = CHS_SLOT_UNLINKED;
+		chs_wal_finish(&wal);
+	}
+	UnlockReleaseBuffer(buffer);
+	CHS_STOP("after-publish");
+	return ref;
+}
+
+/* ---- further TIDs ---- */
+
+/*
+ * One try to add a TID with the node's page locked.  *gone: the node is not
+ * there any more.
+ */
+static ChsAddTid
+try_add_tid(ChsIndex *index, ChsNodeRef ref, const ItemPointerData *tid,
+			uint32 page, bool *gone)
+{
+	const ChsSlotLayout *layout = chs_index_layout(index, 0);
+	uint32 position = ref.id % chs_index_per_page(index, 0);
+	Buffer buffer = lock_slot(index, ref.id);
+	ChsSlotHeader *slot =
+		chs_page_slot(BufferGetPage(buffer), layout, position);
+	ChsAddTid result = CHS_TID_ADDED;
+
+	*gone =
+		(slot->state != CHS_SLOT_LIVE && slot->state != CHS_SLOT_UNLINKED) ||
+		slot->version != ref.version;
+	if (*gone)
+		result = CHS_TID_ADDED;
+	else if (!ItemPointerIsValid(chs_slot_tid(slot)))
+	{
+		ChsWal wal;
+
+		chs_wal_begin(&wal, index);
+		slot = chs_page_slot(chs_wal_page(&wal, buffer, false), layout,
+							 position);
+		memcpy(slot->tid, tid, sizeof(slot->tid));
+		chs_wal_finish(&wal);
+	}
+	else if (!ItemPointerEquals(chs_slot_tid(slot),
+								unconstify(ItemPointerData *, tid)))
+		result = chs_overflow_add(index, buffer, position, ref, page, tid);
+	UnlockReleaseBuffer(buffer);
+	return result;
+}
+
+bool
+chs_page_store_add_tid(ChsPageStore *store, ChsNodeRef ref, const uint8 *tid)
+{
+	ItemPointerData pointer;
+	uint32 page = CHS_NO_OVERFLOW_PAGE;
+	bool gone;
+
+	memcpy(&pointer, tid, sizeof(pointer));
+	while (try_add_tid(store->index, ref, &pointer, page, &gone) ==
+		   CHS_TID_NEEDS_PAGE)
+	{
+		CHECK_FOR_INTERRUPTS();
+		page = chs_overflow_find_page(store->index);
+	}
+	return !gone;
+}
+
+/*
+ * Is the vector of a node the same, byte for byte?  With rerank = heap there
+ * is none to compare, and 64 bits of hash must do.
+ */
+static bool
+same_vector(ChsPageStore *store, ChsNodeId id, const ChsNewNode *node)
+{
+	uint32 bytes = store->index->meta->vector_bytes;
+	float *other;
+	bool same;
+
+	if (bytes == 0)
+	{
+		ChsSlotHeader header;
+
+		chs_page_store_header(store, 0, id, &header);
+		return header.hash == node->hash;
+	}
+	other = palloc(bytes);
+	chs_page_store_vector(store, id, other);
+	same = memcmp(other, node->vector, bytes) == 0;
+	pfree(other);
+	return same;
+}
+
+bool
+chs_page_store_add_duplicate(ChsStore *base, ChsNodeRef to,
+							 const ChsNewNode *node)
+{
+	ChsPageStore *store = (ChsPageStore *) base;
+
+	return same_vector(store, to.id, node) &&
+		   chs_page_store_add_tid(store, to, node->tid);
+}
+
+/* ---- entry points ---- */
+
+typedef struct EntryChange
+{
+	int level;
+	ChsNodeRef expected;
+	ChsNodeRef entry;
+} EntryChange;
+
+static bool
+change_entry(ChsMetaPage meta, void *arg)
+{
+	EntryChange *change = arg;
+	ChsEntry *entry = &meta->entry[change->level];
+
+	if (entry->id != change->expected.id ||
+		(entry->id != CHS_NODE_NONE &&
+		 entry->version != change->expected.version))
+		return false;
+	entry->id = change->entry.id;
+	entry->version = change->entry.version;
+	return true;
+}
+
+bool
+chs_page_store_set_entry(ChsStore *base, int level, ChsNodeRef expected,
+						 ChsNodeRef entry)
+{
+	ChsPageStore *store = (ChsPageStore *) base;
+	EntryChange change;
+
+	CHS_STOP("before-entry");
+	change.level = level;
+	change.expected = expected;
+	change.entry = entry;
+	for (;;)
+	{
+		const ChsEntry *now = &store->index->meta->entry[level];
+		ChsSlotHeader header;
+
+		if (chs_meta_update(store->index, change_entry, &change, false))
+			return true;
+		change.expected.id = now->id;
+		change.expected.version = now->version;
+		if (now->id == CHS_NODE_NONE)
+			continue;
+		if (now->id == entry.id && now->version == entry.version)
+			return true;
+
+		/* a dead or vanished entry may be replaced by anybody */
+		chs_page_store_header(store, level, now->id, &header);
+		if (header.state == CHS_SLOT_LIVE && header.version == now->version)
+			return false;
+		CHECK_FOR_INTERRUPTS();
+	}
+}

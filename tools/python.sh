@@ -1,0 +1,31 @@
+#!/bin/sh
+# python.sh
+#	  A virtual environment with the Python package, and the extension staged.
+#
+# Leaves .venv in the checkout, with python/ installed editable and its
+# development tools, and build/stage, a PostgreSQL that has the extension and
+# can be run from there (see stage.sh).
+#
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+set -eu
+top=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source=tools/common.sh
+. "$top/tools/common.sh"
+cd "$top"
+
+tools/packages.sh build python
+find_pg_config || die "no pg_config of an installed server; set PG_CONFIG"
+
+stage=$top/build/stage
+mkdir -p build/release
+rm -rf "$stage"
+make -s -C build/release -f "$top/Makefile" PG_CONFIG="$PG_CONFIG"
+make -s -C build/release -f "$top/Makefile" install PG_CONFIG="$PG_CONFIG" \
+	DESTDIR="$stage" >/dev/null
+bin=$(tools/stage.sh "$stage")
+
+[ -x .venv/bin/pip ] || "${PYTHON:-python3}" -m venv .venv
+.venv/bin/pip install --quiet --disable-pip-version-check --editable 'python[dev]'
+
+version=$(.venv/bin/python -c 'import chassis; print(chassis.__version__)')
+say "pgchassis $version in .venv; server programs with the extension in $bin"
