@@ -4,6 +4,9 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # shellcheck shell=sh
 
+# A make that called us must not lend its options to the ones we call.
+unset MAKEFLAGS MAKELEVEL MFLAGS
+
 say() {
 	printf '%s\n' "$*"
 }
@@ -64,15 +67,18 @@ as_server_user() {
 	fi
 }
 
-# find_pg_config: sets PG_CONFIG to a pg_config whose server and PGXS are
-# installed; fails when there is none.
+# find_pg_config: sets PG_CONFIG, unless the caller did, to a pg_config whose
+# server and PGXS are installed; fails when there is none.
 find_pg_config() {
-	for candidate in ${PG_CONFIG:-pg_config} \
-		/usr/lib/postgresql/18/bin/pg_config \
-		/usr/lib/postgresql/17/bin/pg_config \
-		/usr/lib/postgresql/16/bin/pg_config \
-		/usr/lib/postgresql/15/bin/pg_config \
-		/usr/lib/postgresql/14/bin/pg_config; do
+	if [ -n "${PG_CONFIG:-}" ]; then
+		set -- "$PG_CONFIG"
+	else
+		set -- pg_config
+		for major in 18 17 16 15 14; do
+			set -- "$@" "/usr/lib/postgresql/$major/bin/pg_config"
+		done
+	fi
+	for candidate in "$@"; do
 		bindir=$("$candidate" --bindir 2>/dev/null) || continue
 		if [ -x "$bindir/postgres" ] && [ -f "$("$candidate" --pgxs)" ]; then
 			PG_CONFIG=$candidate
@@ -92,4 +98,17 @@ shared_memory_type() {
 	else
 		echo mmap
 	fi
+}
+
+# copy_sources DIR: the checkout into DIR, without what was built in it, with
+# the files' times.  A build beside the sources would do but for make, which
+# takes objects it finds there, whatever they were built with.
+copy_sources() {
+	: "${top:?}"
+	mkdir -p "$1"
+	(cd "$top" && tar cf - --exclude='*.o' --exclude='*.d' --exclude='*.so' \
+		--exclude=./build --exclude=./.git --exclude=./.venv \
+		--exclude=./.demo --exclude=./tmp_check --exclude=./results \
+		--exclude=__pycache__ --exclude='*.egg-info' .) |
+		(cd "$1" && tar xf -)
 }

@@ -113,13 +113,13 @@ fingerprint() {
 
 build_and_stage() {
 	say "building the extension and the demo's programs"
-	mkdir -p "$demo/build" "$demo/programs"
+	mkdir -p "$demo/programs"
+	copy_sources "$demo/src"
 	(
-		cd "$demo/build" &&
-			make -s -f "$top/Makefile" -j "$(nproc)" PG_CONFIG="$PG_CONFIG" &&
-			make -s -f "$top/Makefile" install PG_CONFIG="$PG_CONFIG" \
-				DESTDIR="$demo/stage" &&
-			make -s -f "$top/demo/Makefile" PG_CONFIG="$PG_CONFIG" \
+		cd "$demo/src" &&
+			make -s -j "$(nproc)" PG_CONFIG="$PG_CONFIG" &&
+			make -s install PG_CONFIG="$PG_CONFIG" DESTDIR="$demo/stage" &&
+			make -s -f demo/Makefile PG_CONFIG="$PG_CONFIG" \
 				OUT="$demo/programs" &&
 			PG_CONFIG=$PG_CONFIG "$top/tools/stage.sh" "$demo/stage"
 	) >"$demo/log/build" 2>&1 || {

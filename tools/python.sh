@@ -17,11 +17,10 @@ tools/packages.sh build python
 find_pg_config || die "no pg_config of an installed server; set PG_CONFIG"
 
 stage=$top/build/stage
-mkdir -p build/release
 rm -rf "$stage"
-make -s -C build/release -f "$top/Makefile" PG_CONFIG="$PG_CONFIG"
-make -s -C build/release -f "$top/Makefile" install PG_CONFIG="$PG_CONFIG" \
-	DESTDIR="$stage" >/dev/null
+copy_sources "$top/build/src"
+make -s -C build/src -j "$(nproc)" PG_CONFIG="$PG_CONFIG"
+make -s -C build/src install PG_CONFIG="$PG_CONFIG" DESTDIR="$stage" >/dev/null
 bin=$(tools/stage.sh "$stage")
 
 [ -x .venv/bin/pip ] || "${PYTHON:-python3}" -m venv .venv

@@ -81,9 +81,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 # What is under test, with its times, so that make can see what changed.
-(cd "$top" && tar cf - --exclude='*.o' --exclude='*.d' --exclude='*.so' \
-	--exclude=build --exclude=.git --exclude=.venv --exclude=__pycache__ \
-	--exclude='*.egg-info' .) | (cd "$src" && tar xf -)
+copy_sources "$src"
 rm -f "$work"/*/ready
 
 # Data sets that lie beside the checkout, where the unprivileged user may not
@@ -123,7 +121,7 @@ build() {
 			chown "$server_user" "$work/$name" "$work/$name/build"
 		cd "$work/$name/build"
 		as_server_user make -s -f "$src/Makefile" -j "$jobs" \
-			PG_CONFIG="$PG_CONFIG" "$@" &&
+			PG_CONFIG="$PG_CONFIG" ${CC:+CC="$CC"} "$@" &&
 			as_server_user make -s -f "$src/Makefile" install \
 				PG_CONFIG="$PG_CONFIG" DESTDIR="$stage" "$@" &&
 			as_server_user env PG_CONFIG="$PG_CONFIG" \
@@ -165,6 +163,11 @@ installcheck() {
 	shift
 	in_src env PGHOST="$server_socket" PGPORT=5432 PGUSER=postgres \
 		make installcheck PG_CONFIG="$bindir/pg_config" "$@"
+}
+
+# sum_lines: the sum of the numbers on standard input, one a line
+sum_lines() {
+	awk '{ sum += $1 } END { print sum + 0 }'
 }
 
 # count SUITE PASSED FAILED SECONDS [NOTE]
@@ -225,7 +228,7 @@ suite_unit() {
 		failed=$((failed + n))
 		[ "$n" -eq 0 ] || cat "$log/unit-$variant.log"
 		n=$(sed -n 's/^unit .*: \([0-9]*\) checks.*/\1/p' \
-			"$log/unit-$variant.log" | paste -s -d+ - | sed 's/^$/0/')
+			"$log/unit-$variant.log" | sum_lines)
 		checks=$((checks + n))
 	done
 	note="$checks checks in programs built plain, with sanitizers and for NEON"
@@ -280,11 +283,10 @@ suite_tap() {
 	fi
 	# "Failed 2/10 subtests"; a script that died counts for at least one
 	failed=$(sed -n 's/.*Failed \([0-9]*\)\/[0-9]* subtests.*/\1/p' \
-		"$log/tap.log" | paste -s -d+ - | sed 's/^$/0/')
-	failed=$((failed))
+		"$log/tap.log" | sum_lines)
 	passed=$((n > failed ? n - failed : 0))
 	if ! grep -q '^Result: PASS' "$log/tap.log"; then
-		[ $failed -gt 0 ] || failed=1
+		[ "$failed" -gt 0 ] || failed=1
 		grep -vE ' ok +[0-9]+ ms$' "$log/tap.log" | tail -n 60
 		tap_logs=$(find "$src/tmp_check/log" -name 'regress_log_*')
 		for file in $tap_logs; do

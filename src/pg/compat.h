@@ -28,7 +28,7 @@
  * which pg_get_loaded_modules() shows.
  */
 #if PG_VERSION_NUM >= 180000
-#define CHS_MODULE_MAGIC(version_text)                                        \
+#define CHS_MODULE_MAGIC(version_text) \
 	PG_MODULE_MAGIC_EXT(.name = "chassis", .version = version_text)
 #else
 #define CHS_MODULE_MAGIC(version_text) PG_MODULE_MAGIC
@@ -43,15 +43,15 @@
  * 16, the error is thrown.
  */
 #if PG_VERSION_NUM >= 160000
-#define chs_ereturn(escontext, value, ...)                                    \
+#define chs_ereturn(escontext, value, ...) \
 	ereturn(escontext, value, __VA_ARGS__)
 #else
-#define chs_ereturn(escontext, value, ...)                                    \
-	do                                                                        \
-	{                                                                         \
-		(void) (escontext);                                                   \
-		ereport(ERROR, __VA_ARGS__);                                          \
-		return value;                                                         \
+#define chs_ereturn(escontext, value, ...) \
+	do \
+	{ \
+		(void) (escontext); \
+		ereport(ERROR, __VA_ARGS__); \
+		return value; \
 	} while (0)
 #endif
 
@@ -75,7 +75,7 @@ typedef RelFileNode ChsRelLocator;
 
 /* From 17 on the server plans the workers of a build, if the AM says so. */
 #if PG_VERSION_NUM >= 170000
-#define CHS_AM_BUILDS_IN_PARALLEL(routine)                                    \
+#define CHS_AM_BUILDS_IN_PARALLEL(routine) \
 	((routine)->amcanbuildparallel = true)
 #else
 #define CHS_AM_BUILDS_IN_PARALLEL(routine) ((void) 0)
@@ -90,11 +90,11 @@ typedef RelFileNode ChsRelLocator;
 
 /* EXPLAIN of 18 shows how often an index was searched; the AM counts. */
 #if PG_VERSION_NUM >= 180000
-#define CHS_COUNT_INDEX_SEARCH(scan)                                          \
-	do                                                                        \
-	{                                                                         \
-		if ((scan)->instrument)                                               \
-			(scan)->instrument->nsearches++;                                  \
+#define CHS_COUNT_INDEX_SEARCH(scan) \
+	do \
+	{ \
+		if ((scan)->instrument) \
+			(scan)->instrument->nsearches++; \
 	} while (0)
 #else
 #define CHS_COUNT_INDEX_SEARCH(scan) ((void) 0)
@@ -109,21 +109,32 @@ typedef RelFileNode ChsRelLocator;
 #if PG_VERSION_NUM >= 170000
 #define CHS_TEST_OLD_SNAPSHOT(snapshot, rel) ((void) 0)
 #else
-#define CHS_TEST_OLD_SNAPSHOT(snapshot, rel)                                  \
-	do                                                                        \
-	{                                                                         \
-		if (unlikely(old_snapshot_threshold >= 0) &&                          \
-			!XLogRecPtrIsInvalid((snapshot)->lsn))                            \
-			TestForOldSnapshot_impl(snapshot, rel);                           \
+#define CHS_TEST_OLD_SNAPSHOT(snapshot, rel) \
+	do \
+	{ \
+		if (unlikely(old_snapshot_threshold >= 0) && \
+			!XLogRecPtrIsInvalid((snapshot)->lsn)) \
+			TestForOldSnapshot_impl(snapshot, rel); \
 	} while (0)
 #endif
 
 /* Does the current user own this relation? */
 #if PG_VERSION_NUM >= 160000
-#define CHS_OWNS_RELATION(relid)                                              \
+#define CHS_OWNS_RELATION(relid) \
 	object_ownercheck(RelationRelationId, relid, GetUserId())
 #else
 #define CHS_OWNS_RELATION(relid) pg_class_ownercheck(relid, GetUserId())
+#endif
+
+/*
+ * Sleeps when vacuum_cost_delay says so, and lets interrupts through; from 18
+ * on it wants to know whether this is ANALYZE.  The caller includes
+ * commands/vacuum.h.
+ */
+#if PG_VERSION_NUM >= 180000
+#define CHS_VACUUM_DELAY() vacuum_delay_point(false)
+#else
+#define CHS_VACUUM_DELAY() vacuum_delay_point()
 #endif
 
 /* A sort whose result is read once, forwards. */
@@ -140,30 +151,27 @@ typedef RelFileNode ChsRelLocator;
 #if PG_VERSION_NUM >= 150000
 #define CHS_MATERIALIZE_SRF(fcinfo) InitMaterializedSRF(fcinfo, 0)
 #else
-#define CHS_MATERIALIZE_SRF(fcinfo)                                           \
-	do                                                                        \
-	{                                                                         \
-		ReturnSetInfo *set_ = (ReturnSetInfo *) (fcinfo)->resultinfo;         \
-		MemoryContext old_;                                                   \
-		TupleDesc desc_;                                                      \
-                                                                              \
-		if (set_ == NULL || !IsA(set_, ReturnSetInfo) ||                      \
-			!(set_->allowedModes & SFRM_Materialize))                         \
-			ereport(ERROR,                                                    \
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),                  \
-					 errmsg("set-valued function called in context that "     \
-							"cannot accept a set")));                         \
-		old_ = MemoryContextSwitchTo(                                         \
-			set_->econtext->ecxt_per_query_memory);                           \
-		if (get_call_result_type(fcinfo, NULL, &desc_) !=                     \
-			TYPEFUNC_COMPOSITE)                                               \
-			elog(ERROR, "return type must be a row type");                    \
-		set_->returnMode = SFRM_Materialize;                                  \
-		set_->setDesc = desc_;                                                \
-		set_->setResult = tuplestore_begin_heap(                              \
-			(set_->allowedModes & SFRM_Materialize_Random) != 0, false,       \
-			work_mem);                                                        \
-		MemoryContextSwitchTo(old_);                                          \
+#define CHS_MATERIALIZE_SRF(fcinfo) \
+	do \
+	{ \
+		ReturnSetInfo *set_ = (ReturnSetInfo *) (fcinfo)->resultinfo; \
+		MemoryContext old_; \
+		TupleDesc desc_; \
+\
+		if (set_ == NULL || !IsA(set_, ReturnSetInfo) || \
+			!(set_->allowedModes & SFRM_Materialize)) \
+			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), \
+							errmsg("set-valued function called in context that " \
+								   "cannot accept a set"))); \
+		old_ = MemoryContextSwitchTo(set_->econtext->ecxt_per_query_memory); \
+		if (get_call_result_type(fcinfo, NULL, &desc_) != TYPEFUNC_COMPOSITE) \
+			elog(ERROR, "return type must be a row type"); \
+		set_->returnMode = SFRM_Materialize; \
+		set_->setDesc = desc_; \
+		set_->setResult = tuplestore_begin_heap( \
+			(set_->allowedModes & SFRM_Materialize_Random) != 0, false, \
+			work_mem); \
+		MemoryContextSwitchTo(old_); \
 	} while (0)
 #endif
 

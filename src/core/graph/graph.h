@@ -109,6 +109,14 @@ extern bool chs_graph_repair(ChsGraph *graph, int level, ChsNodeId id);
  */
 extern bool chs_graph_anchor(ChsGraph *graph, int level, ChsNodeId id);
 
+/*
+ * The same, but only nodes that `may` approves of can give the edge.  False
+ * also when the search met none of those.
+ */
+extern bool chs_graph_anchor_among(ChsGraph *graph, int level, ChsNodeId id,
+								   bool (*may)(void *context, ChsNodeId id),
+								   void *context);
+
 /* ---- graph_scan.c ---- */
 
 typedef enum ChsScanOrder

@@ -201,3 +201,48 @@ chs_graph_anchor(ChsGraph *graph, int level, ChsNodeId id)
 	chs_pool_keep(pool);
 	return n == 0 || chs_link_anchor(graph, self, work->order, n);
 }
+
+/* Keeps of order[0 .. n - 1] what the caller approves of; how many. */
+static int
+filter_order(ChsLinkWork *work, int n,
+			 bool (*may)(void *context, ChsNodeId id), void *context)
+{
+	int kept = 0;
+
+	for (int i = 0; i < n; i++)
+		if (may(context, work->pool.node[work->order[i]].ref.id))
+			work->order[kept++] = work->order[i];
+	return kept;
+}
+
+/*
+ * Mostly a near neighbour will do, which a small window finds; the large one
+ * is for nodes whose whole neighbourhood the caller refuses.
+ */
+bool
+chs_graph_anchor_among(ChsGraph *graph, int level, ChsNodeId id,
+					   bool (*may)(void *context, ChsNodeId id), void *context)
+{
+	ChsLinkWork *work = chs_link_work(graph);
+	int window = 2 * graph->params.m;
+
+	for (;;)
+	{
+		ChsNodeRef self;
+		int n;
+
+		if (window > work->candidates)
+			window = work->candidates;
+		if (!centre_on(graph, level, id, &self))
+			return false;
+		load_nearest(graph, window);
+		n = append_candidates(work, id, 0);
+		chs_pool_keep(&work->pool);
+		n = filter_order(work, n, may, context);
+		if (n > 0 && chs_link_anchor(graph, self, work->order, n))
+			return true;
+		if (window == work->candidates)
+			return false;
+		window = work->candidates;
+	}
+}

@@ -294,7 +294,7 @@ take_exact(ChsScan *scan, ChsNodeRef ref, double key, uint16_t tag)
 		scan->taken++;
 }
 
-/* Asks for the exact keys of the next rows of the pool, at most n. */
+/* Asks for exact keys of at most n next rows of the pool, which has some. */
 static void
 rerank_batch(ChsScan *scan, int n)
 {
@@ -303,12 +303,12 @@ rerank_batch(ChsScan *scan, int n)
 	double keys[RERANK_FIRST];
 	int taken = 0;
 
-	while (taken < n && scan->pool.n > 0)
+	do
 	{
 		ChsHeapEntry entry = chs_heap_pop(&scan->pool);
 
 		refs[taken++] = (ChsNodeRef){entry.id, entry.version};
-	}
+	} while (taken < n && scan->pool.n > 0);
 	store->ops->exact(store, scan->query, refs, taken, keys);
 	for (int i = 0; i < taken; i++)
 		take_exact(scan, refs[i], keys[i], TAG_NONE);

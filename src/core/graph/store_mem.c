@@ -543,7 +543,10 @@ apply_edit(ChsSlotHeader *slot, const ChsSlotLayout *layout,
 	if (load_state(slot) != CHS_SLOT_LIVE ||
 		load_version(slot) != edit->owner.version)
 		return CHS_EDIT_GONE;
-	if (slot->degree != edit->nseen ||
+	if (slot->degree != edit->nseen)
+		return CHS_EDIT_CHANGED;
+	/* seen may be NULL for an empty list, which memcmp does not allow */
+	if (edit->nseen > 0 &&
 		memcmp(chs_slot_edges(layout, slot), edit->seen,
 			   (size_t) edit->nseen * sizeof(ChsEdge)) != 0)
 		return CHS_EDIT_CHANGED;

@@ -95,7 +95,6 @@ typedef struct ChsQuery
 	const int8_t *q8;	 /* code_dim values, 64-byte aligned */
 	const float *qf;	 /* bits = 32: the vector */
 	ChsL1Query l1;		 /* L1: the query in levels */
-	float l1_span;		 /* L1: sum of the steps */
 	bool from_code;		 /* stands for a code, not for a vector */
 	float key_const;
 	float key_norm2;

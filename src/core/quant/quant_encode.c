@@ -161,7 +161,7 @@ levels_body(const float *o, uint32_t n, int bits, float inv_step,
 		ChsV8i level;
 
 		ROUND_LEVELS(CHS_LOAD8(o + i), inv, grid, level);
-		*(ChsV8bMem *) (values + i) = __builtin_convertvector(level, ChsV8b);
+		chs_store_bytes(values + i, &level);
 	}
 }
 

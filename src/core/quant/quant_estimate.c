@@ -17,10 +17,6 @@
 /* Codes a kernel call takes at most: its sums stay on the stack. */
 #define CHUNK 64
 
-#ifndef L1_SHARE
-#define L1_SHARE (4.0f/3.0f)
-#endif
-
 /* What takes part in an order must be a number. */
 static inline float
 replace_not_finite(float key)
@@ -115,11 +111,15 @@ estimate_dots(const ChsQuery *query, const uint8_t *const *codes,
  * is a, in the mean exactly.  What x has outside the grid is nearly always
  * farther from the query and is added.
  *
- * All this takes x as independent of the query.  For a near-duplicate it is
- * not: the true key may be lower by all that stands within levels.  The share
- * of near dimensions tells how far that goes, and the stated error grows until
- * three of it cover the difference.
+ * All this takes x as independent of the query.  It is not when the two are
+ * near-duplicates, or share an exact value such as 0 in many dimensions: the
+ * true key may then be lower by all that stands within levels, which is 4/3 of
+ * the near sum for a query anywhere in the level, and by twice what lies
+ * outside.  NEAR_SHARE of that is added to the standard deviation, so that
+ * three of them cover it with a margin of a quarter.
  */
+#define NEAR_SHARE (1.0f / 2.4f)
+
 static void
 estimate_l1(const ChsQuery *query, const uint8_t *const *codes,
 			const ChsFactors *const *factors, int n, float *est, float *err)
@@ -132,8 +132,7 @@ estimate_l1(const ChsQuery *query, const uint8_t *const *codes,
 		const ChsFactors *f = factors[i];
 		float sums[CHS_L1_SUMS];
 		float key;
-		float share;
-		float bias;
+		float shared;
 
 		kernels->l1_levels(&query->l1, codes[i], bits, sums);
 		key = sums[CHS_L1_FAR];
@@ -143,13 +142,10 @@ estimate_l1(const ChsQuery *query, const uint8_t *const *codes,
 		est[i] = replace_not_finite(key);
 		if (err == NULL)
 			continue;
-		/* a vector's own code is at 1/4 of a step in the mean */
-		share = 4.0f * sums[CHS_L1_NEAR] / query->l1_span;
-		share = share < 1.0f ? share : 1.0f;
-		bias = share * (L1_SHARE * sums[CHS_L1_NEAR] + 2.0f * f->add);
-		err[i] = replace_not_finite(sqrtf(f->err * f->err +
-										  query->code_err * query->code_err +
-										  bias * bias / 9.0f));
+		shared = (4.0f / 3.0f * sums[CHS_L1_NEAR] + 2.0f * f->add) * NEAR_SHARE;
+		err[i] = replace_not_finite(
+			sqrtf(f->err * f->err + query->code_err * query->code_err +
+				  shared * shared));
 	}
 }
 

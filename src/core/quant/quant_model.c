@@ -181,9 +181,13 @@ chs_model_train(ChsModel *model, float *mean, float *step, const float *rows,
 	model->mean = mean;
 	model->step = NULL;
 	chs_model_finish(model);
-	if (model->metric == CHS_METRIC_L1 && model->bits != CHS_BITS_NONE)
-	{
+	if (model->metric != CHS_METRIC_L1)
+		return;
+	model->step = step;
+	if (model->bits != CHS_BITS_NONE)
 		train_grid(model, step, rows, n, arena);
-		model->step = step;
-	}
+	else
+		/* never used, but the caller may keep it on disk */
+		for (uint32_t i = 0; i < dim; i++)
+			step[i] = 1.0f;
 }

@@ -19,9 +19,11 @@
 #include "core/quant/quant_rotate.h"
 #include "core/quant/quant_vec.h"
 
-/* Adding and subtracting 1.5 * 2^23 rounds a float to the nearest integer. */
+/*
+ * 1.5 * 2^23: added to a small float it leaves the nearest integer in the low
+ * bits of the sum, in two's complement.
+ */
 #define ROUNDING_SHIFT 12582912.0f
-#define ROUNDING_SHIFT_BITS 0x4b400000
 
 /*
  * Below this the inverse of the unit would overflow; a query so small is the
@@ -30,8 +32,7 @@
 #define LEAST_MAXIMUM 1e-35f
 
 typedef int16_t Words8 __attribute__((vector_size(16)));
-typedef int8_t Bytes8 __attribute__((vector_size(8)));
-typedef Bytes8 Bytes8Mem __attribute__((aligned(1), may_alias));
+typedef Words8 Words8Mem __attribute__((aligned(1), may_alias));
 typedef uint8_t Bytes16 __attribute__((vector_size(16)));
 typedef Bytes16 Bytes16Mem __attribute__((aligned(1), may_alias));
 
@@ -62,9 +63,9 @@ round_body(const float *x, uint32_t n, int8_t *q8)
 	{
 		ChsV8 shifted = CHS_LOAD8(x + i) * CHS_SPLAT8(inverse) +
 						CHS_SPLAT8(ROUNDING_SHIFT);
-		ChsV8i rounded = (ChsV8i) shifted - ROUNDING_SHIFT_BITS;
+		ChsV8i rounded = (ChsV8i) shifted & 0xff;
 
-		*(ChsV8bMem *) (q8 + i) = __builtin_convertvector(rounded, ChsV8b);
+		chs_store_bytes((uint8_t *) q8 + i, &rounded);
 	}
 	return max / 127.0f;
 }
@@ -136,9 +137,13 @@ sum_bytes(const int8_t *q8, uint32_t n)
 		uint32_t stop = n - i > 2048 ? i + 2048 : n;
 		Words8 sum = {0};
 
-		for (; i < stop; i += 8)
-			sum += __builtin_convertvector(*(const Bytes8Mem *) (q8 + i),
-										   Words8);
+		for (; i < stop; i += 16)
+		{
+			Words8 pairs = *(const Words8Mem *) (q8 + i);
+
+			/* both bytes of a pair, their signs extended */
+			sum += (pairs >> 8) + ((pairs << 8) >> 8);
+		}
 		for (int lane = 0; lane < 8; lane++)
 			total += sum[lane];
 	}
@@ -217,8 +222,6 @@ set_l1(ChsQuery *query, const Arrays *arrays)
 		   (model->code_dim - model->dim) * sizeof(float));
 	query->l1.step = arrays->step;
 	query->l1.code_dim = model->code_dim;
-	for (uint32_t i = 0; i < model->dim; i++)
-		query->l1_span += model->step[i];
 }
 
 /*

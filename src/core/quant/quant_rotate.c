@@ -56,34 +56,42 @@ flip_and_scale(float *x, uint32_t from, uint32_t to, uint64_t round_seed,
 	}
 }
 
-/* One stage within eight lanes; multiplying by +-1 is exact. */
-#define LANE_STAGE(v, sign, ...) \
-	((v) = CHS_SHUFFLE8(v, __VA_ARGS__) + (v) * (sign))
+/* Strides 1, 2 and 4 within eight lanes; multiplying by +-1 is exact. */
+#define LANE_STAGES(v) \
+	do \
+	{ \
+		(v) = CHS_SHUFFLE8(v, 1, 0, 3, 2, 5, 4, 7, 6) + (v) * sign1; \
+		(v) = CHS_SHUFFLE8(v, 2, 3, 0, 1, 6, 7, 4, 5) + (v) * sign2; \
+		(v) = CHS_SHUFFLE8(v, 4, 5, 6, 7, 0, 1, 2, 3) + (v) * sign4; \
+	} while (0)
 
-/* Strides 1, 2 and 4 inside four registers, then 8 and 16 across them. */
+/*
+ * Strides 1, 2 and 4 inside four registers, then 8 and 16 across them.  Not a
+ * loop over an array: that would live on the stack.
+ */
 CHS_ALWAYS_INLINE void
 transform_32(float *x)
 {
 	const ChsV8 sign1 = {1, -1, 1, -1, 1, -1, 1, -1};
 	const ChsV8 sign2 = {1, 1, -1, -1, 1, 1, -1, -1};
 	const ChsV8 sign4 = {1, 1, 1, 1, -1, -1, -1, -1};
-	ChsV8 v[4];
+	ChsV8 a = CHS_LOAD8(x);
+	ChsV8 b = CHS_LOAD8(x + 8);
+	ChsV8 c = CHS_LOAD8(x + 16);
+	ChsV8 d = CHS_LOAD8(x + 24);
 	ChsV8 s0;
-	ChsV8 s1;
 	ChsV8 d0;
+	ChsV8 s1;
 	ChsV8 d1;
 
-	for (int i = 0; i < 4; i++)
-	{
-		v[i] = CHS_LOAD8(x + 8 * i);
-		LANE_STAGE(v[i], sign1, 1, 0, 3, 2, 5, 4, 7, 6);
-		LANE_STAGE(v[i], sign2, 2, 3, 0, 1, 6, 7, 4, 5);
-		LANE_STAGE(v[i], sign4, 4, 5, 6, 7, 0, 1, 2, 3);
-	}
-	s0 = v[0] + v[1];
-	d0 = v[0] - v[1];
-	s1 = v[2] + v[3];
-	d1 = v[2] - v[3];
+	LANE_STAGES(a);
+	LANE_STAGES(b);
+	LANE_STAGES(c);
+	LANE_STAGES(d);
+	s0 = a + b;
+	d0 = a - b;
+	s1 = c + d;
+	d1 = c - d;
 	CHS_STORE8(x, s0 + s1);
 	CHS_STORE8(x + 8, d0 + d1);
 	CHS_STORE8(x + 16, s0 - s1);

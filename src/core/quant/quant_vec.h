@@ -17,16 +17,19 @@
 
 #include <stdint.h>
 
+#if defined(__x86_64__)
+#include <emmintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
 #include "core/distance/distance.h"
 
 typedef float ChsV8 __attribute__((vector_size(32)));
 typedef int32_t ChsV8i __attribute__((vector_size(32)));
-typedef uint32_t ChsV8u __attribute__((vector_size(32)));
-typedef uint8_t ChsV8b __attribute__((vector_size(8)));
 
 /* The same, as they lie in memory: any float alignment, any real type. */
 typedef ChsV8 ChsV8Mem __attribute__((aligned(4), may_alias));
-typedef ChsV8b ChsV8bMem __attribute__((aligned(1), may_alias));
 
 #define CHS_LOAD8(p) (*(const ChsV8Mem *) (p))
 #define CHS_STORE8(p, v) (*(ChsV8Mem *) (p) = (v))
@@ -64,6 +67,32 @@ chs_sum8(const ChsV8 *v)
 {
 	return (((*v)[0] + (*v)[4]) + ((*v)[2] + (*v)[6])) +
 		   (((*v)[1] + (*v)[5]) + ((*v)[3] + (*v)[7]));
+}
+
+/*
+ * Stores eight lanes of 0 .. 255 as bytes.  In the baseline instructions of
+ * each architecture, because compilers take such a conversion lane by lane,
+ * which was a third of the time of encoding.
+ */
+CHS_ALWAYS_INLINE void
+chs_store_bytes(uint8_t *bytes, const ChsV8i *lanes)
+{
+#if defined(__x86_64__)
+	const __m128i *half = (const __m128i *) lanes;
+	__m128i words = _mm_packs_epi32(half[0], half[1]);
+
+	_mm_storel_epi64((__m128i *) bytes, _mm_packus_epi16(words, words));
+#elif defined(__aarch64__)
+	const int32_t *lane = (const int32_t *) lanes;
+	uint16x8_t words = vcombine_u16(
+		vmovn_u32(vreinterpretq_u32_s32(vld1q_s32(lane))),
+		vmovn_u32(vreinterpretq_u32_s32(vld1q_s32(lane + 4))));
+
+	vst1_u8(bytes, vmovn_u16(words));
+#else
+	for (int i = 0; i < 8; i++)
+		bytes[i] = (uint8_t) (*lanes)[i];
+#endif
 }
 
 #endif /* CHS_QUANT_VEC_H */

@@ -382,7 +382,7 @@ extern void chsbuildempty(Relation index);
 extern char *chsbuildphasename(int64 phase);
 
 /* A hash of a vector's bytes, as the slots keep it. */
-extern uint64 chs_vector_hash(const float *x, uint32 dim);
+extern uint64 chs_vector_bytes_hash(const float *x, uint32 dim);
 
 /* ---- am_insert.c ---- */
 

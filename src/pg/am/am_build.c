@@ -57,7 +57,7 @@ hash_word(uint64 lane, const float *x)
  * take as long as four.
  */
 uint64
-chs_vector_hash(const float *x, uint32 dim)
+chs_vector_bytes_hash(const float *x, uint32 dim)
 {
 	uint64 lane[4] = {dim, HASH_LANE_0, HASH_LANE_1, HASH_LANE_2};
 	float last[2] = {0.0f, 0.0f};
@@ -79,8 +79,7 @@ chs_vector_hash(const float *x, uint32 dim)
 	}
 
 	return chs_mix64(
-		lane[0] ^
-		chs_mix64(lane[1] ^ chs_mix64(lane[2] ^ chs_mix64(lane[3]))));
+		lane[0] ^ chs_mix64(lane[1] ^ chs_mix64(lane[2] ^ chs_mix64(lane[3]))));
 }
 
 /* ---- one row ---- */
@@ -96,25 +95,53 @@ chs_build_vector(const ChsBuild *build, Datum value)
 	return vector;
 }
 
-/* Remembers the slot of a row of an index without a graph. */
+/*
+ * A slot among those of an index without a graph that has the same vector;
+ * NULL if there is none, or if we could not remember another TID for it.  There
+ * are too few for anything better than comparing their hashes.
+ */
+static ChsSlotHeader *
+find_equal_flat(ChsBuild *build, const float *x, uint64 hash)
+{
+	Size bytes = build->index->meta->dim * sizeof(float);
+
+	if (pg_atomic_read_u32(&build->shared->ntids) == build->shared->plan.max_tids)
+		return NULL;
+	for (uint32 i = 0; i < build->nflat; i++)
+	{
+		if (build->flat[i].hash == hash &&
+			(build->vector_bytes == 0 ||
+			 memcmp(chs_build_read_vector(build, i), x, bytes) == 0))
+			return &build->flat[i];
+	}
+	return NULL;
+}
+
+/* Remembers a row of an index without a graph. */
 static void
 add_flat(ChsBuild *build, const float *x, ItemPointer tid)
 {
-	ChsSlotHeader *slot;
+	uint64 hash = chs_vector_bytes_hash(x, build->index->meta->dim);
+	ChsSlotHeader *slot = find_equal_flat(build, x, hash);
 
+	if (slot != NULL)
+	{
+		ChsNodeRef ref = {(ChsNodeId) (slot - build->flat), 0};
+
+		chs_build_keep_tid(build, ref, (const uint8_t *) tid);
+		return;
+	}
 	if (build->nflat == build->flat_room)
 	{
 		build->flat_room *= 2;
-		build->flat =
-			repalloc_huge(build->flat, mul_size(build->flat_room,
-												sizeof(ChsSlotHeader)));
+		build->flat = repalloc_huge(
+			build->flat, mul_size(build->flat_room, sizeof(ChsSlotHeader)));
 	}
 
 	slot = &build->flat[build->nflat];
 	memset(slot, 0, sizeof(*slot));
 	slot->state = CHS_SLOT_UNLINKED;
-	slot->down = CHS_NODE_NONE;
-	slot->hash = chs_vector_hash(x, build->index->meta->dim);
+	slot->hash = hash;
 	memcpy(slot->tid, tid, sizeof(slot->tid));
 	if (build->vector_bytes > 0)
 		chs_build_write_vector(build, build->nflat, x);
@@ -155,23 +182,22 @@ draw_level(ChsBuild *build, ItemPointer tid)
 static bool
 add_in_memory(ChsBuild *build, const float *x, ItemPointer tid)
 {
-	ChsNewNode node = {.existing.id = CHS_NODE_NONE,
-					   .down.id = CHS_NODE_NONE};
+	ChsNewNode node = {.existing.id = CHS_NODE_NONE, .down.id = CHS_NODE_NONE};
 	ChsFactors factors;
 	ChsQuery query;
 	ChsNodeRef ref;
 	bool linkable;
 	int level;
 
-	linkable =
-		chs_encode(&build->model, x, build->scratch, build->code, &factors) &&
-		chs_query_init(&query, build->query_mem, &build->model, x);
+	linkable = chs_encode(&build->model, x, build->scratch, build->code,
+						  &factors) &&
+			   chs_query_init(&query, build->query_mem, &build->model, x);
 	level = linkable ? draw_level(build, tid) : 0;
 	if (!chs_build_promise(build, level))
 		return false;
 
 	node.tid = (const uint8_t *) tid;
-	node.hash = chs_vector_hash(x, build->model.dim);
+	node.hash = chs_vector_bytes_hash(x, build->model.dim);
 	node.factors = &factors;
 	node.code = build->code;
 	node.vector = x;
@@ -197,7 +223,11 @@ leave_memory(ChsBuild *build)
 	}
 	chs_build_use_pages(build);
 	if (build->leader)
+	{
+		pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
+									 CHS_BUILD_PHASE_LOAD);
 		chs_build_report_full(build);
+	}
 }
 
 /* Counts a row that is in the index, for everybody and for those who watch. */
@@ -207,9 +237,7 @@ count_row(ChsBuild *build)
 	uint64 rows;
 
 	build->index_rows++;
-	rows = build->shared == NULL
-			   ? (uint64) build->index_rows
-			   : pg_atomic_add_fetch_u64(&build->shared->rows, 1);
+	rows = pg_atomic_add_fetch_u64(&build->shared->rows, 1);
 	if (build->leader)
 		pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE,
 									 (int64) rows);
@@ -218,7 +246,7 @@ count_row(ChsBuild *build)
 static void
 add_row(ChsBuild *build, const float *x, ItemPointer tid)
 {
-	if (build->shared == NULL)
+	if (build->flat != NULL)
 	{
 		add_flat(build, x, tid);
 		return;
@@ -315,8 +343,7 @@ chs_build_prepare(ChsBuild *build)
 							 .seed = meta->seed};
 	ChsArena *arena = &build->arena.arena;
 
-	build->code = chs_alloc_zero(arena, chs_code_bytes(model->dim,
-													   model->bits));
+	build->code = chs_alloc_zero(arena, chs_code_bytes(model->dim, model->bits));
 	build->scratch = chs_alloc(arena, chs_encode_scratch_bytes(model));
 	build->query_mem = chs_alloc(arena, chs_query_bytes(model));
 
@@ -345,8 +372,8 @@ chs_build_begin(ChsBuild *build, Relation heap, Relation rel, IndexInfo *info,
 	build->context = context;
 	build->per_tuple = AllocSetContextCreate(context, "chassis build tuple",
 											 ALLOCSET_DEFAULT_SIZES);
-	build->graph_context = AllocSetContextCreate(
-		context, "chassis build graph", ALLOCSET_DEFAULT_SIZES);
+	build->graph_context = AllocSetContextCreate(context, "chassis build graph",
+												 ALLOCSET_DEFAULT_SIZES);
 	build->index = chs_index_for_build(rel, context, meta);
 	build->vector_bytes = meta->vector_bytes;
 	chs_context_arena_init(&build->arena, context);
@@ -357,20 +384,31 @@ chs_build_begin(ChsBuild *build, Relation heap, Relation rel, IndexInfo *info,
 	build->model.seed = meta->seed;
 }
 
+/* The shared part of a build that is not shared. */
+static void
+make_private_shared(ChsBuild *build, const ChsBuildPlan *plan)
+{
+	build->shared = MemoryContextAllocHuge(build->context,
+										   chs_build_shared_bytes(plan));
+	chs_build_shared_init(build->shared, build, plan, 1);
+}
+
 /* So few rows that comparing them all is quicker than any graph. */
 static double
 build_flat(ChsBuild *build, const ChsBuildSample *sample)
 {
+	ChsBuildPlan plan = {0};
 	double heap_rows;
 
+	plan.max_tids = (uint32) sample->seen;
+	make_private_shared(build, &plan);
 	build->flat_room = (uint32) Max(sample->seen, 16);
-	build->flat =
-		MemoryContextAllocHuge(build->context,
-							   mul_size(build->flat_room,
-										sizeof(ChsSlotHeader)));
+	build->flat = MemoryContextAllocHuge(
+		build->context, mul_size(build->flat_room, sizeof(ChsSlotHeader)));
+	if (build->vector_bytes > 0)
+		build->other = MemoryContextAlloc(build->context, build->vector_bytes);
 	heap_rows = table_index_build_scan(build->heap, build->rel, build->info,
-									   false, true, chs_build_row, build,
-									   NULL);
+									   false, true, chs_build_row, build, NULL);
 	chs_build_flush_flat(build);
 	return heap_rows;
 }
@@ -384,22 +422,17 @@ build_serial(ChsBuild *build, double rows)
 	double heap_rows;
 
 	chs_build_plan(build, rows, 0, &plan);
-	build->shared = MemoryContextAllocHuge(build->context,
-										   chs_build_shared_bytes(&plan));
-	chs_build_shared_init(build->shared, build, &plan, 1);
+	make_private_shared(build, &plan);
 	/* Address space only, until the nodes come. */
-	area = MemoryContextAllocHuge(build->graph_context,
-								  add_size(plan.graph_bytes,
-										   CHS_BUILD_AREA_ALIGN));
-	chs_mem_create(&build->mem,
-				   (void *) TYPEALIGN(CHS_BUILD_AREA_ALIGN, area),
+	area = MemoryContextAllocHuge(
+		build->graph_context, add_size(plan.graph_bytes, CHS_BUILD_AREA_ALIGN));
+	chs_mem_create(&build->mem, (void *) TYPEALIGN(CHS_BUILD_AREA_ALIGN, area),
 				   plan.graph_bytes, &plan.mem, &build->model);
 	chs_build_prepare(build);
 
 	/* No synchronized scan: it would not start at block 0. */
 	heap_rows = table_index_build_scan(build->heap, build->rel, build->info,
-									   false, true, chs_build_row, build,
-									   NULL);
+									   false, true, chs_build_row, build, NULL);
 	if (build->inserter == NULL)
 		chs_build_flush(build);
 	return heap_rows;
@@ -415,10 +448,10 @@ build_rows(ChsBuild *build, IndexBuildResult *result)
 
 	chs_build_sample(build, &sample);
 	rows = sample.expected_rows;
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
-								 (int64) rows);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL, (int64) rows);
 
-	if (sample.complete && sample.seen < build->index->meta->flat_limit)
+	if (sample.complete &&
+		(sample.seen == 0 || sample.seen < build->index->meta->flat_limit))
 	{
 		pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
 									 CHS_BUILD_PHASE_LOAD);
@@ -431,8 +464,7 @@ build_rows(ChsBuild *build, IndexBuildResult *result)
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
 								 CHS_BUILD_PHASE_LOAD);
 	workers = chs_build_workers(build, rows);
-	if (workers > 0 &&
-		chs_build_parallel(build, rows, workers, result))
+	if (workers > 0 && chs_build_parallel(build, rows, workers, result))
 		return;
 
 	result->heap_tuples = build_serial(build, rows);

@@ -18,6 +18,8 @@
 #include "port/atomics.h"
 #include "storage/barrier.h"
 #include "storage/condition_variable.h"
+#include "storage/dsm.h"
+#include "storage/shm_toc.h"
 #include "storage/spin.h"
 
 #include "core/graph/store_mem.h"
@@ -45,7 +47,7 @@ typedef enum ChsBuildLimit
 {
 	CHS_BUILD_LIMIT_ESTIMATE, /* it was to hold all rows */
 	CHS_BUILD_LIMIT_SETTING,  /* maintenance_work_mem */
-	CHS_BUILD_LIMIT_SHM		  /* free shared memory */
+	CHS_BUILD_LIMIT_SHM       /* free shared memory */
 } ChsBuildLimit;
 
 /* Sizes of the memory in which a graph is built. */
@@ -72,15 +74,15 @@ typedef struct ChsBuildShared
 	ChsMetaPageData meta;
 
 	/* mutable */
-	Barrier barrier;		 /* parallel: see am_build_parallel.c */
+	Barrier barrier;         /* parallel: see am_build_parallel.c */
 	ConditionVariable ended; /* a participant has */
-	slock_t mutex;			 /* of the five that follow */
+	slock_t mutex;           /* of the five that follow */
 	int participants_ended;
 	double heap_rows;
 	double index_rows;
 	bool broken_hot_chain;
 	double rows_when_flushed; /* < 0: the graph is in memory */
-	pg_atomic_uint64 rows;	  /* in the index so far */
+	pg_atomic_uint64 rows;    /* in the index so far */
 	pg_atomic_uint32 ntids;
 	ChsBuildTid tids[FLEXIBLE_ARRAY_MEMBER]; /* plan.max_tids */
 } ChsBuildShared;
@@ -91,7 +93,7 @@ typedef struct ChsBuild
 	Relation heap;
 	Relation rel;
 	IndexInfo *info;
-	MemoryContext context;	 /* "chassis build": lives as long as the build */
+	MemoryContext context;   /* "chassis build": lives as long as the build */
 	MemoryContext per_tuple; /* "chassis build tuple" */
 	MemoryContext graph_context; /* "chassis build graph", serial only */
 	ChsIndex *index;
@@ -103,18 +105,18 @@ typedef struct ChsBuild
 	ChsMemStore mem;
 	ChsGraph graph;
 	ChsContextArena arena; /* in context */
-	ChsModel model;		   /* index->model may be re-read, this is ours */
+	ChsModel model;        /* index->model may be re-read, this is ours */
 	uint8 *code;
-	void *scratch;	  /* of chs_encode */
-	void *query_mem;  /* of chs_query_init */
-	float *other;	  /* a vector read back for comparison */
+	void *scratch;   /* of chs_encode */
+	void *query_mem; /* of chs_query_init */
+	float *other;    /* a vector read back for comparison */
 	Size vector_bytes;
 
 	/* building on pages; NULL while the graph is in memory */
 	ChsInserter *inserter;
 	bool full_reported;
 
-	/* building without a graph: the slots to be */
+	/* building without a graph: the slots to be; else NULL */
 	ChsSlotHeader *flat;
 	uint32 nflat;
 	uint32 flat_room;
@@ -128,9 +130,9 @@ typedef struct ChsBuildSample
 	float *rows; /* the sampled vectors, dim floats each */
 	uint32 nrows;
 	uint32 max_rows;
-	uint64 seen;	/* rows to be indexed in the blocks visited */
+	uint64 seen;    /* rows to be indexed in the blocks visited */
 	double visited; /* blocks */
-	bool complete;	/* seen counts the whole table */
+	bool complete;  /* seen counts the whole table */
 	double expected_rows;
 	MemoryContext context; /* holds rows */
 } ChsBuildSample;
@@ -178,8 +180,7 @@ extern void chs_build_plan(const ChsBuild *build, double rows, Size max_bytes,
 
 /* Bytes of a ChsBuildShared, and filling one in. */
 extern Size chs_build_shared_bytes(const ChsBuildPlan *plan);
-extern void chs_build_shared_init(ChsBuildShared *shared,
-								  const ChsBuild *build,
+extern void chs_build_shared_init(ChsBuildShared *shared, const ChsBuild *build,
 								  const ChsBuildPlan *plan,
 								  int participants_max);
 
@@ -188,8 +189,7 @@ extern bool chs_build_promise(ChsBuild *build, int level);
 
 /* Hooks of the node store in memory; context is the ChsBuild. */
 extern const float *chs_build_read_vector(void *context, ChsNodeId id);
-extern void chs_build_keep_tid(void *context, ChsNodeRef to,
-							   const uint8_t *tid);
+extern void chs_build_keep_tid(void *context, ChsNodeRef to, const uint8_t *tid);
 extern void chs_build_place_vector(void *context, ChsNodeId id,
 								   const ChsNewNode *node);
 extern void chs_build_write_vector(ChsBuild *build, ChsNodeId id,

@@ -111,8 +111,7 @@ chs_build_promise(ChsBuild *build, int level)
 	 * row at most, so that as many free entries are enough for all of them.
 	 * The number only grows: what one finds full all do.
 	 */
-	if (pg_atomic_read_u32(&shared->ntids) +
-			(uint32) shared->participants_max >
+	if (pg_atomic_read_u32(&shared->ntids) + (uint32) shared->participants_max >
 		shared->plan.max_tids)
 		return false;
 	return chs_mem_promise(&build->mem, level);
@@ -166,9 +165,8 @@ chs_build_write_vector(ChsBuild *build, ChsNodeId id, const float *vector)
 	uint64 offset = (uint64) id * build->vector_bytes;
 	uint64 end = offset + build->vector_bytes;
 
-	reserve_vector_pages(build->index,
-						 (uint32) ((end + CHS_BYTES_PER_PAGE - 1) /
-								   CHS_BYTES_PER_PAGE));
+	reserve_vector_pages(build->index, (uint32) ((end + CHS_BYTES_PER_PAGE - 1) /
+												 CHS_BYTES_PER_PAGE));
 	chs_stream_write(build->index, CHS_STREAM_VECTOR, offset, vector,
 					 build->vector_bytes);
 }

@@ -43,30 +43,30 @@
 #define SAMPLE_MAX_BLOCKS 4096
 #define SAMPLE_RUN_BLOCKS 128
 
-typedef struct SampleScan
+typedef struct RowSampler
 {
 	ChsBuild *build;
 	ChsBuildSample *sample;
 	uint32 taken; /* rows of this run of blocks */
 	uint32 per_run;
-} SampleScan;
+} RowSampler;
 
 static void
 take_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 		 bool alive, void *state)
 {
-	SampleScan *scan = (SampleScan *) state;
-	ChsBuildSample *sample = scan->sample;
-	ChsBuild *build = scan->build;
+	RowSampler *sampler = (RowSampler *) state;
+	ChsBuildSample *sample = sampler->sample;
+	ChsBuild *build = sampler->build;
 	Size dim = build->index->meta->dim;
 	MemoryContext old;
 
 	if (isnull[0])
 		return;
 	sample->seen++;
-	if (scan->taken == scan->per_run || sample->nrows == sample->max_rows)
+	if (sampler->taken == sampler->per_run || sample->nrows == sample->max_rows)
 		return;
-	scan->taken++;
+	sampler->taken++;
 
 	old = MemoryContextSwitchTo(build->per_tuple);
 	memcpy(sample->rows + sample->nrows * dim,
@@ -107,11 +107,11 @@ walk_step(uint32 n)
  * Sets seen, visited and complete anew.
  */
 static void
-visit_runs(SampleScan *scan, BlockNumber nblocks, BlockNumber length,
+visit_runs(RowSampler *sampler, BlockNumber nblocks, BlockNumber length,
 		   uint32 max_runs, uint32 rows)
 {
-	ChsBuildSample *sample = scan->sample;
-	ChsBuild *build = scan->build;
+	ChsBuildSample *sample = sampler->sample;
+	ChsBuild *build = sampler->build;
 	const ChsMetaPageData *meta = build->index->meta;
 	uint32 nruns = nblocks / length + (nblocks % length != 0);
 	uint32 step = walk_step(nruns);
@@ -127,10 +127,10 @@ visit_runs(SampleScan *scan, BlockNumber nblocks, BlockNumber length,
 		BlockNumber count = Min(length, nblocks - start);
 
 		CHECK_FOR_INTERRUPTS();
-		scan->taken = 0;
+		sampler->taken = 0;
 		table_index_build_range_scan(build->heap, build->rel, build->info,
 									 false, false, false, start, count,
-									 take_row, scan, NULL);
+									 take_row, sampler, NULL);
 		sample->visited += count;
 		run = (uint32) (((uint64) run + step) % nruns);
 		done++;
@@ -141,7 +141,7 @@ visit_runs(SampleScan *scan, BlockNumber nblocks, BlockNumber length,
 void
 chs_build_sample(ChsBuild *build, ChsBuildSample *sample)
 {
-	SampleScan scan = {.build = build, .sample = sample};
+	RowSampler sampler = {.build = build, .sample = sample};
 	Size row_bytes = mul_size(build->index->meta->dim, sizeof(float));
 	Size bytes = Min(SAMPLE_BYTES, mul_size(maintenance_work_mem, 1024));
 	BlockNumber nblocks = RelationGetNumberOfBlocks(build->heap);
@@ -160,17 +160,17 @@ chs_build_sample(ChsBuild *build, ChsBuildSample *sample)
 	sample->rows = MemoryContextAllocHuge(
 		sample->context, mul_size(sample->max_rows, row_bytes));
 
-	scan.per_run = sample->max_rows / Min(nblocks, SAMPLE_BLOCKS) + 1;
-	visit_runs(&scan, nblocks, 1, SAMPLE_MAX_BLOCKS, sample->max_rows);
+	sampler.per_run = sample->max_rows / Min(nblocks, SAMPLE_BLOCKS) + 1;
+	visit_runs(&sampler, nblocks, 1, SAMPLE_MAX_BLOCKS, sample->max_rows);
 	if (!sample->complete && (sample->nrows < SAMPLE_MIN_ROWS ||
 							  sample->seen < build->index->meta->flat_limit))
 	{
-		scan.per_run = sample->max_rows;
-		visit_runs(&scan, nblocks, SAMPLE_RUN_BLOCKS, PG_UINT32_MAX,
+		sampler.per_run = sample->max_rows;
+		visit_runs(&sampler, nblocks, SAMPLE_RUN_BLOCKS, PG_UINT32_MAX,
 				   SAMPLE_MIN_ROWS);
 	}
-	sample->expected_rows =
-		(double) sample->seen * ((double) nblocks / sample->visited);
+	sample->expected_rows = (double) sample->seen *
+							((double) nblocks / sample->visited);
 }
 
 /* Mean, then steps, on the model's pages. */
@@ -180,10 +180,9 @@ write_model(ChsIndex *index, const ChsModel *model)
 	Size bytes = model->dim * sizeof(float);
 	Size total = model->step == NULL ? bytes : 2 * bytes;
 
-	chs_stream_reserve(index, CHS_STREAM_MODEL,
-					   (uint32) ((total + CHS_BYTES_PER_PAGE - 1) /
-								 CHS_BYTES_PER_PAGE),
-					   true);
+	chs_stream_reserve(
+		index, CHS_STREAM_MODEL,
+		(uint32) ((total + CHS_BYTES_PER_PAGE - 1) / CHS_BYTES_PER_PAGE), true);
 	chs_stream_write(index, CHS_STREAM_MODEL, 0, model->mean, bytes);
 	if (model->step != NULL)
 		chs_stream_write(index, CHS_STREAM_MODEL, bytes, model->step, bytes);

@@ -110,7 +110,7 @@ describe_node(const ChsInserter *inserter, const float *vector,
 	node.down.id = CHS_NODE_NONE;
 	node.tid = tid;
 	node.vector = vector;
-	node.hash = chs_vector_hash(vector, inserter->index->meta->dim);
+	node.hash = chs_vector_bytes_hash(vector, inserter->index->meta->dim);
 	return node;
 }
 
