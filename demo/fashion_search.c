@@ -28,7 +28,7 @@
 static const int ef_values[] = {20, 50, 100, 200};
 
 /* A scan of the whole table takes long enough to be sure with fewer. */
-#define EXACT_QUERIES 30
+#define EXACT_QUERIES 20
 
 typedef struct Demo
 {

@@ -112,3 +112,26 @@ copy_sources() {
 		--exclude=__pycache__ --exclude='*.egg-info' .) |
 		(cd "$1" && tar xf -)
 }
+
+# find_python: sets python to an interpreter that can make an environment for
+# the package and run its tests: $PYTHON or python3, else the system's, for
+# which Debian has the packages; fails when there is none.
+find_python() {
+	for python in "${PYTHON:-python3}" /usr/bin/python3; do
+		if "$python" -c 'import ensurepip, pytest, setuptools, venv' \
+			2>/dev/null; then
+			return 0
+		fi
+	done
+	return 1
+}
+
+# make_venv DIR PACKAGE: an environment with the package installed editable.
+# It uses the interpreter's own pytest and setuptools, so that no registry has
+# to be reached.
+make_venv() {
+	find_python || die "no python3 with pytest, setuptools and venv"
+	[ -x "$1/bin/pip" ] || "$python" -m venv --system-site-packages "$1"
+	"$1/bin/pip" install --quiet --disable-pip-version-check --no-deps \
+		--no-build-isolation --no-index --editable "$2"
+}

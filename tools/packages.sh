@@ -97,9 +97,12 @@ for purpose in "$@"; do
 			fi
 			;;
 		python)
-			need python3 python3
-			python3 -c 'import ensurepip, venv' 2>/dev/null ||
+			if ! find_python; then
+				want python3
 				want python3-venv
+				want python3-setuptools
+				want python3-pytest
+			fi
 			;;
 		lint)
 			need clang-format clang-format

@@ -2,8 +2,8 @@
 # python.sh
 #	  A virtual environment with the Python package, and the extension staged.
 #
-# Leaves .venv in the checkout, with python/ installed editable and its
-# development tools, and build/stage, a PostgreSQL that has the extension and
+# Leaves .venv in the checkout, with python/ installed editable and, where PyPI
+# can be reached, its development tools; and build/stage, a PostgreSQL that has the extension and
 # can be run from there (see stage.sh).
 #
 # SPDX-License-Identifier: Apache-2.0 OR MIT
@@ -23,8 +23,11 @@ make -s -C build/src -j "$(nproc)" PG_CONFIG="$PG_CONFIG"
 make -s -C build/src install PG_CONFIG="$PG_CONFIG" DESTDIR="$stage" >/dev/null
 bin=$(tools/stage.sh "$stage")
 
-[ -x .venv/bin/pip ] || "${PYTHON:-python3}" -m venv .venv
-.venv/bin/pip install --quiet --disable-pip-version-check --editable 'python[dev]'
+make_venv .venv python
+# Type checker and formatters come from PyPI; the package does without.
+.venv/bin/pip install --quiet --disable-pip-version-check \
+	--editable 'python[dev]' ||
+	say "without the development tools: PyPI could not be reached"
 
 version=$(.venv/bin/python -c 'import chassis; print(chassis.__version__)')
 say "pgchassis $version in .venv; server programs with the extension in $bin"

@@ -98,6 +98,10 @@ if [ "$(id -un)" != "$server_user" ]; then
 	chown -R "$server_user" "$work"
 fi
 
+# PostgreSQL's programs want to return to the directory they started in, which
+# in a checkout below /root they could not.
+cd "$work"
+
 # --- helpers ---------------------------------------------------------------
 
 # in_src COMMAND...: runs it in the copy, as the server's user
@@ -200,7 +204,7 @@ suite_house() {
 	one_check "headers" in_src env PG_CONFIG="$PG_CONFIG" .ci/check_headers.sh
 	one_check "exported symbols" in_src .ci/check_symbols.sh \
 		"$work/release/build/chassis.so" "$(echo "$src"/sql/chassis--*.sql)"
-	one_check "demo programs compile" in_src make -f demo/Makefile \
+	one_check "demo programs compile" in_src make -s -f demo/Makefile \
 		PG_CONFIG="$PG_CONFIG"
 	# shellcheck disable=SC2016 # for the inner shell
 	one_check "shell scripts parse" in_src sh -c \
@@ -304,16 +308,11 @@ suite_tap() {
 suite_python() {
 	# As the caller, not as the server's user, who may have no access to the
 	# interpreter; the tests need no server.
-	python=${PYTHON:-python3}
-	{
-		"$python" -m venv "$work/venv" &&
-			"$work/venv/bin/pip" install --quiet --disable-pip-version-check \
-				--editable "$src/python[test]"
-	} >"$log/python.log" 2>&1 || {
+	make_venv "$work/venv" "$src/python" >"$log/python.log" 2>&1 || {
 		tail -n 20 "$log/python.log"
 		return 1
 	}
-	(cd "$src/python" && "$work/venv/bin/pytest" -q -p no:cacheprovider) \
+	(cd "$src/python" && "$work/venv/bin/python" -m pytest -q -p no:cacheprovider) \
 		>>"$log/python.log" 2>&1 || true
 	summary=$(grep -E '^[0-9=].*(passed|failed|error).* in ' \
 		"$log/python.log" | tail -n 1)

@@ -41,6 +41,8 @@ chs_link_work(ChsGraph *graph)
 	work->candidates = graph->params.ef_construction;
 	if (work->candidates < lists)
 		work->candidates = lists;
+	if (work->candidates < CHS_LINK_MIN_WINDOW)
+		work->candidates = CHS_LINK_MIN_WINDOW;
 	room = (size_t) work->candidates + CHS_MAX_DEGREE;
 	work->ids = chs_alloc(arena, room * sizeof(ChsNodeId));
 	work->order = chs_alloc(arena, room * sizeof(int));
@@ -59,6 +61,16 @@ chs_link_work(ChsGraph *graph)
 	chs_pool_create(&work->pool, graph->store, (int) room, arena);
 	graph->work->link = work; /* only now: an allocation may not return */
 	return work;
+}
+
+void
+chs_link_found(ChsGraph *graph, int level)
+{
+	ChsLinkWork *work = graph->work->link;
+
+	if (work->found[level] == NULL)
+		work->found[level] = chs_alloc(
+			graph->arena, (size_t) work->candidates * sizeof(ChsScored));
 }
 
 int

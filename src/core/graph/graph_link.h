@@ -14,6 +14,9 @@
 #include "core/graph/graph.h"
 #include "core/graph/graph_pool.h"
 
+/* Window of a search for neighbours when ef_construction and 2m are less. */
+#define CHS_LINK_MIN_WINDOW 32
+
 /* One edge back in the making. */
 typedef struct ChsProposal
 {
@@ -54,6 +57,9 @@ typedef struct ChsLinkWork
 
 /* The handle's workspace, allocated by the first call. */
 extern ChsLinkWork *chs_link_work(ChsGraph *graph);
+
+/* Sees to it that work->found[level] has room for work->candidates. */
+extern void chs_link_found(ChsGraph *graph, int level);
 
 /* Edges that a list of this level may hold. */
 extern int chs_link_capacity(const ChsGraph *graph, int level);

@@ -112,10 +112,7 @@ load_nearest(ChsGraph *graph, int ef)
 	int level = pool->level;
 	int n;
 
-	if (work->found[level] == NULL)
-		work->found[level] = chs_alloc(graph->arena,
-									   (size_t) work->candidates *
-										   sizeof(ChsScored));
+	chs_link_found(graph, level);
 	n = chs_graph_descend(graph, level, &pool->centre, starts);
 	if (n == 0)
 		return;

@@ -175,9 +175,9 @@ extern void chs_estimate(const ChsQuery *query, const uint8_t *const *codes,
 /* What l1_levels sums. */
 enum
 {
-	CHS_L1_FAR,
+	CHS_L1_KEY,
 	CHS_L1_NEAR,
-	CHS_L1_NEAR2,
+	CHS_L1_LEVELS,
 	CHS_L1_SUMS
 };
 
@@ -199,7 +199,8 @@ typedef struct ChsQuantKernels
 				   uint32_t code_dim, int32_t *out);
 	/*
 	 * L1: with a = |level - u| and w = max(0, 1/2 - a), the sums over the
-	 * dimensions of step a, step w and step w^2, within a float bound.
+	 * dimensions of step (a + w^2); of the same where a <= 1/2; of step a.
+	 * Within a float bound.
 	 */
 	void (*l1_levels)(const ChsL1Query *query, const uint8_t *code, int bits,
 					  float out[CHS_L1_SUMS]);

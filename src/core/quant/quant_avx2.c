@@ -229,9 +229,9 @@ chs_l1_levels_avx2(const ChsL1Query *query, const uint8_t *code, int bits,
 	const __m256 half = _mm256_set1_ps(0.5f);
 	uint32_t block_bytes = 8 * (uint32_t) bits;
 	uint8_t values[CHS_BLOCK_DIMS];
-	__m256 far = _mm256_setzero_ps();
-	__m256 near = far;
-	__m256 near2 = far;
+	__m256 sum = _mm256_setzero_ps();
+	__m256 near = sum;
+	__m256 levels = sum;
 
 	for (uint32_t block = 0; block < query->code_dim; block += CHS_BLOCK_DIMS)
 	{
@@ -246,17 +246,20 @@ chs_l1_levels_avx2(const ChsL1Query *query, const uint8_t *code, int bits,
 				magnitude);
 			__m256 within = _mm256_max_ps(_mm256_sub_ps(half, apart),
 										  _mm256_setzero_ps());
-			__m256 weighted = _mm256_mul_ps(step, within);
+			__m256 term = _mm256_mul_ps(
+				step, _mm256_fmadd_ps(within, within, apart));
 
-			far = _mm256_fmadd_ps(step, apart, far);
-			near = _mm256_add_ps(near, weighted);
-			near2 = _mm256_fmadd_ps(weighted, within, near2);
+			sum = _mm256_add_ps(sum, term);
+			near = _mm256_add_ps(
+				near, _mm256_and_ps(
+						  term, _mm256_cmp_ps(apart, half, _CMP_LE_OQ)));
+			levels = _mm256_fmadd_ps(step, apart, levels);
 		}
 		code += block_bytes;
 	}
-	out[CHS_L1_FAR] = add_lanes_f32(&far);
+	out[CHS_L1_KEY] = add_lanes_f32(&sum);
 	out[CHS_L1_NEAR] = add_lanes_f32(&near);
-	out[CHS_L1_NEAR2] = add_lanes_f32(&near2);
+	out[CHS_L1_LEVELS] = add_lanes_f32(&levels);
 }
 
 const ChsQuantKernels chs_quant_avx2 = {

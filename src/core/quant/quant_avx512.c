@@ -128,9 +128,9 @@ chs_l1_levels_avx512(const ChsL1Query *query, const uint8_t *code, int bits,
 	const __m512 half = _mm512_set1_ps(0.5f);
 	uint32_t block_bytes = 8 * (uint32_t) bits;
 	uint8_t values[CHS_BLOCK_DIMS];
-	__m512 far = _mm512_setzero_ps();
-	__m512 near = far;
-	__m512 near2 = far;
+	__m512 sum = _mm512_setzero_ps();
+	__m512 near = sum;
+	__m512 levels = sum;
 
 	for (uint32_t block = 0; block < query->code_dim; block += CHS_BLOCK_DIMS)
 	{
@@ -144,17 +144,19 @@ chs_l1_levels_avx512(const ChsL1Query *query, const uint8_t *code, int bits,
 				_mm512_loadu_ps(query->levels + block + i), u));
 			__m512 within = _mm512_max_ps(_mm512_sub_ps(half, apart),
 										  _mm512_setzero_ps());
-			__m512 weighted = _mm512_mul_ps(step, within);
+			__m512 term = _mm512_mul_ps(
+				step, _mm512_fmadd_ps(within, within, apart));
+			__mmask16 inside = _mm512_cmp_ps_mask(apart, half, _CMP_LE_OQ);
 
-			far = _mm512_fmadd_ps(step, apart, far);
-			near = _mm512_add_ps(near, weighted);
-			near2 = _mm512_fmadd_ps(weighted, within, near2);
+			sum = _mm512_add_ps(sum, term);
+			near = _mm512_mask_add_ps(near, inside, near, term);
+			levels = _mm512_fmadd_ps(step, apart, levels);
 		}
 		code += block_bytes;
 	}
-	out[CHS_L1_FAR] = _mm512_reduce_add_ps(far);
+	out[CHS_L1_KEY] = _mm512_reduce_add_ps(sum);
 	out[CHS_L1_NEAR] = _mm512_reduce_add_ps(near);
-	out[CHS_L1_NEAR2] = _mm512_reduce_add_ps(near2);
+	out[CHS_L1_LEVELS] = _mm512_reduce_add_ps(levels);
 }
 
 const ChsQuantKernels chs_quant_avx512 = {

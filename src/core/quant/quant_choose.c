@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "core/base/rng.h"
+#include "core/quant/quant_internal.h"
 
 /*
  * The self-test's size: more blocks than the kernels sum in 16 bits, and more
@@ -98,8 +99,8 @@ l1_agrees(const ChsQuantKernels *tried, const uint8_t *code)
  * Random bytes for query and codes, then the largest of both, which is where a
  * sum in 16 bits would overflow.
  */
-static bool
-pass_self_test(const ChsQuantKernels *tried)
+bool
+chs_quant_self_test(const ChsQuantKernels *tried)
 {
 	const ChsQuantKernels *scalar = &chs_quant_scalar;
 	int8_t q[TEST_DIMS];
@@ -137,7 +138,7 @@ chs_quant(void)
 
 	if (verdicts[isa] == 0)
 	{
-		verdicts[isa] = pass_self_test(kernels) ? 1 : 2;
+		verdicts[isa] = chs_quant_self_test(kernels) ? 1 : 2;
 		if (verdicts[isa] == 2)
 			rejected_name = chs_isa_name(isa);
 	}

@@ -34,21 +34,22 @@ replace_not_finite(float key)
 static inline float
 estimate_error(const ChsQuery *query, const ChsFactors *f, float g)
 {
-	float n2 = f->norm2;
-	float dims = (float) (query->model->code_dim - 1);
-	float apart2 = query->norm2 + n2 - 2.0f * g;
-	float reach;
-	float variance;
+	/* double: squares of small vectors' errors would underflow */
+	double n2 = f->norm2;
+	double err2 = (double) f->err * f->err;
+	double dims = query->model->code_dim - 1;
+	double apart2 = query->norm2 + n2 - 2.0 * g;
+	double reach = f->err + sqrt(err2 + (apart2 > 0 ? apart2 : 0));
+	double variance;
 
-	reach = f->err + sqrtf(f->err * f->err + (apart2 > 0 ? apart2 : 0));
 	if (reach > query->norm)
 		reach = query->norm;
-	variance = f->err * f->err * reach * reach;
+	variance = err2 * reach * reach;
 	/* |s c|^2 = |o|^2 / cos^2: the code's length, on which q8 is rounded */
-	variance += (n2 + f->err * f->err * dims) * query->quant_err *
-				query->quant_err;
-	variance += n2 * query->code_err * query->code_err;
-	return fabsf(query->key_dot) * sqrtf(variance);
+	variance +=
+		(n2 + err2 * dims) * query->quant_err * (double) query->quant_err;
+	variance += n2 * query->code_err * (double) query->code_err;
+	return fabsf(query->key_dot) * (float) sqrt(variance);
 }
 
 /* Keys of the coded metrics from the kernel's sums. */
@@ -73,6 +74,7 @@ finish_dots(const ChsQuery *query, const int32_t *sums,
 	}
 }
 
+/* Calls the kernel of the model's bits, a chunk of codes at a time. */
 static void
 estimate_dots(const ChsQuery *query, const uint8_t *const *codes,
 			  const ChsFactors *const *factors, int n, float *est, float *err)
@@ -113,12 +115,11 @@ estimate_dots(const ChsQuery *query, const uint8_t *const *codes,
  *
  * All this takes x as independent of the query.  It is not when the two are
  * near-duplicates, or share an exact value such as 0 in many dimensions: the
- * true key may then be lower by all that stands within levels, which is 4/3 of
- * the near sum for a query anywhere in the level, and by twice what lies
- * outside.  NEAR_SHARE of that is added to the standard deviation, so that
- * three of them cover it with a margin of a quarter.
+ * true key may then be lower by all that stands within levels, the near sum,
+ * and by twice what lies outside.  NEAR_SHARE of that is added to the standard
+ * deviation, so that three of them cover it with a margin of a quarter.
  */
-#define NEAR_SHARE (1.0f / 2.4f)
+#define NEAR_SHARE (1 / 2.4)
 
 static void
 estimate_l1(const ChsQuery *query, const uint8_t *const *codes,
@@ -132,20 +133,19 @@ estimate_l1(const ChsQuery *query, const uint8_t *const *codes,
 		const ChsFactors *f = factors[i];
 		float sums[CHS_L1_SUMS];
 		float key;
-		float shared;
+		double shared;
 
 		kernels->l1_levels(&query->l1, codes[i], bits, sums);
-		key = sums[CHS_L1_FAR];
 		/* between codes the difference of levels alone: 0 for equal codes */
-		if (!query->from_code)
-			key += sums[CHS_L1_NEAR2] + f->add;
+		key = query->from_code ? sums[CHS_L1_LEVELS]
+							   : sums[CHS_L1_KEY] + f->add;
 		est[i] = replace_not_finite(key);
 		if (err == NULL)
 			continue;
-		shared = (4.0f / 3.0f * sums[CHS_L1_NEAR] + 2.0f * f->add) * NEAR_SHARE;
-		err[i] = replace_not_finite(
-			sqrtf(f->err * f->err + query->code_err * query->code_err +
-				  shared * shared));
+		shared = (sums[CHS_L1_NEAR] + 2.0 * f->add) * NEAR_SHARE;
+		err[i] = replace_not_finite((float) sqrt(
+			(double) f->err * f->err +
+			(double) query->code_err * query->code_err + shared * shared));
 	}
 }
 

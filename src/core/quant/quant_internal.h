@@ -45,4 +45,10 @@ extern void chs_centre(const ChsModel *model, const float *x, float scale,
  */
 extern float chs_round_to_int8(const float *x, uint32_t n, int8_t *q8);
 
+/*
+ * Does a set of kernels agree with scalar on the self-test's codes?  Runs the
+ * kernels: the processor must have them.
+ */
+extern bool chs_quant_self_test(const ChsQuantKernels *tried);
+
 #endif /* CHS_QUANT_INTERNAL_H */

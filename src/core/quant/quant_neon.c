@@ -185,11 +185,14 @@ add_levels(float32x4_t sums[CHS_L1_SUMS], const ChsL1Query *query, uint32_t at,
 	float32x4_t apart = vabdq_f32(vld1q_f32(query->levels + at), u);
 	float32x4_t within =
 		vmaxq_f32(vsubq_f32(vdupq_n_f32(0.5f), apart), vdupq_n_f32(0));
-	float32x4_t weighted = vmulq_f32(step, within);
+	float32x4_t term = vmulq_f32(step, vfmaq_f32(apart, within, within));
+	uint32x4_t inside = vcleq_f32(apart, vdupq_n_f32(0.5f));
+	float32x4_t near = vreinterpretq_f32_u32(
+		vandq_u32(vreinterpretq_u32_f32(term), inside));
 
-	sums[CHS_L1_FAR] = vfmaq_f32(sums[CHS_L1_FAR], step, apart);
-	sums[CHS_L1_NEAR] = vaddq_f32(sums[CHS_L1_NEAR], weighted);
-	sums[CHS_L1_NEAR2] = vfmaq_f32(sums[CHS_L1_NEAR2], weighted, within);
+	sums[CHS_L1_KEY] = vaddq_f32(sums[CHS_L1_KEY], term);
+	sums[CHS_L1_NEAR] = vaddq_f32(sums[CHS_L1_NEAR], near);
+	sums[CHS_L1_LEVELS] = vfmaq_f32(sums[CHS_L1_LEVELS], step, apart);
 }
 
 static void

@@ -72,9 +72,9 @@ chs_l1_levels_scalar(const ChsL1Query *query, const uint8_t *code, int bits,
 {
 	uint32_t block_bytes = 8 * (uint32_t) bits;
 	uint8_t values[CHS_BLOCK_DIMS];
-	float far = 0;
+	float sum = 0;
 	float near = 0;
-	float near2 = 0;
+	float levels = 0;
 
 	for (uint32_t block = 0; block < query->code_dim; block += CHS_BLOCK_DIMS)
 	{
@@ -85,16 +85,18 @@ chs_l1_levels_scalar(const ChsL1Query *query, const uint8_t *code, int bits,
 			float apart =
 				fabsf(query->levels[block + (uint32_t) i] - (float) values[i]);
 			float within = apart < 0.5f ? 0.5f - apart : 0.0f;
+			float term = step * (apart + within * within);
 
-			far += step * apart;
-			near += step * within;
-			near2 += step * within * within;
+			sum += term;
+			if (apart <= 0.5f)
+				near += term;
+			levels += step * apart;
 		}
 		code += block_bytes;
 	}
-	out[CHS_L1_FAR] = far;
+	out[CHS_L1_KEY] = sum;
 	out[CHS_L1_NEAR] = near;
-	out[CHS_L1_NEAR2] = near2;
+	out[CHS_L1_LEVELS] = levels;
 }
 
 const ChsQuantKernels chs_quant_scalar = {

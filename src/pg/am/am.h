@@ -199,6 +199,9 @@ extern Page chs_wal_page(ChsWal *wal, Buffer buffer, bool full_image);
 extern void chs_wal_finish(ChsWal *wal);
 extern void chs_wal_abort(ChsWal *wal);
 
+/* Logs one page, written without WAL and still locked, in a critical section. */
+extern void chs_wal_log_page(Buffer buffer);
+
 /* Logs a whole fork that was written without WAL (end of build). */
 extern void chs_wal_log_relation(Relation rel, ForkNumber fork);
 
@@ -290,6 +293,13 @@ extern int chs_page_store_tids(ChsPageStore *store, ChsNodeRef ref,
 /* One slot's header, copied under its page's share lock. */
 extern void chs_page_store_header(ChsPageStore *store, int level,
 								  ChsNodeId id, ChsSlotHeader *header);
+
+/*
+ * The unlinked slots of one level-0 page (a page of the stream, below
+ * pages_used) whose vectors have this hash; returns how many, at most max.
+ */
+extern int chs_page_store_find_hash(ChsPageStore *store, uint32 page,
+									uint64 hash, ChsNodeRef *refs, int max);
 
 /* store_page_write.c: the ops of ChsStoreOps that change something */
 extern void chs_page_store_edit(ChsStore *store, int level,

@@ -77,13 +77,14 @@ typedef struct CostModel
 	double m;
 	double graph_pages;
 	double vector_pages;
-	double graph_miss;	/* share of page reads that go to disk */
+	double graph_miss;  /* share of page reads that go to disk */
 	double vector_miss; /* likewise */
-	double loops;		/* how often the scan is repeated */
-	Cost page;			/* of one random page from disk */
+	double loops;       /* how often the scan is repeated */
+	Cost page;          /* of one random page from disk */
 	Cost expand;
 	Cost score;
 	Cost rerank;
+	Cost compare; /* of one vector in a flat index */
 	bool flat; /* too small for a graph: every scan compares all */
 } CostModel;
 
@@ -128,12 +129,16 @@ set_prices(CostModel *model, PlannerInfo *root, IndexPath *path,
 		   double code_bytes, double vector_bytes)
 {
 	model->expand = cpu_tuple_cost + model->m * cpu_operator_cost;
-	model->score =
-		cpu_index_tuple_cost + cpu_operator_cost * (4.0 + code_bytes / 128.0);
+	model->score = cpu_index_tuple_cost +
+				   cpu_operator_cost * (4.0 + code_bytes / 128.0);
+	model->compare = cpu_index_tuple_cost + price_operator(root, path);
 	model->rerank = cpu_tuple_cost + price_operator(root, path) +
 					cpu_operator_cost * vector_bytes / 256.0;
 	if (vector_bytes == 0.0)
+	{
+		model->compare += cpu_tuple_cost * HEAP_RERANK_TUPLES;
 		model->rerank += cpu_tuple_cost * HEAP_RERANK_TUPLES;
+	}
 	get_tablespace_page_costs(path->indexinfo->reltablespace, &model->page,
 							  NULL);
 }
@@ -159,8 +164,8 @@ set_misses(CostModel *model, PlannerInfo *root, double index_pages,
 	cached -= model->graph_pages;
 	model->vector_miss = 0.0;
 	if (model->vector_pages >= 1.0)
-		model->vector_miss =
-			1.0 - Min(Max(cached, 0.0) / model->vector_pages, 1.0);
+		model->vector_miss = 1.0 -
+							 Min(Max(cached, 0.0) / model->vector_pages, 1.0);
 }
 
 /*
@@ -168,8 +173,7 @@ set_misses(CostModel *model, PlannerInfo *root, double index_pages,
  * page once, over all repetitions of the scan.
  */
 static double
-read_from_disk(const CostModel *model, double reads, double pages,
-			   double miss)
+read_from_disk(const CostModel *model, double reads, double pages, double miss)
 {
 	if (miss <= 0.0 || pages < 1.0)
 		return 0.0;
@@ -185,26 +189,28 @@ search_cost(const CostModel *model, double x)
 	double levels = log(model->rows + 1.0) / log(model->m);
 	double expanded = window + levels * EXPANDED_PER_LEVEL;
 	double fresh = NEW_PER_NEIGHBOR * model->m;
-	double seen =
-		model->rows * (1.0 - exp(-fresh * expanded / model->rows));
+	double seen = model->rows * (1.0 - exp(-fresh * expanded / model->rows));
 	double reranked = Min(RERANK_SHARE * x + RERANK_START, model->rows);
 
 	return expanded * model->expand + seen * model->score +
 		   reranked * model->rerank +
-		   model->page *
-			   (read_from_disk(model, expanded + seen, model->graph_pages,
-							   model->graph_miss) +
-				read_from_disk(model, reranked, model->vector_pages,
-							   model->vector_miss));
+		   model->page * (read_from_disk(model, expanded + seen,
+										 model->graph_pages, model->graph_miss) +
+						  read_from_disk(model, reranked, model->vector_pages,
+										 model->vector_miss));
 }
 
-/* All vectors compared, their slots read along; then a heap of keys. */
+/*
+ * All vectors compared in the order they stand, so at the price that a seq
+ * scan pays for the same (which does not count what TOAST adds for it); then
+ * a heap of keys.
+ */
 static Cost
 flat_cost(const CostModel *model, double x)
 {
 	double height = log(model->rows + 1.0) / M_LN2;
 
-	return model->rows * (model->rerank + 2.0 * cpu_operator_cost) +
+	return model->rows * (model->compare + 2.0 * cpu_operator_cost) +
 		   x * height * 2.0 * cpu_operator_cost +
 		   model->page *
 			   (model->graph_pages * model->graph_miss +
@@ -240,8 +246,8 @@ expected_fetches(PlannerInfo *root, IndexPath *path, double rows)
 
 void
 chscostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
-				Cost *startup_cost, Cost *total_cost,
-				Selectivity *selectivity, double *correlation, double *pages)
+				Cost *startup_cost, Cost *total_cost, Selectivity *selectivity,
+				double *correlation, double *pages)
 {
 	IndexOptInfo *info = path->indexinfo;
 	CostModel model;

@@ -77,8 +77,8 @@ chassishandler(PG_FUNCTION_ARGS)
 	 * cheap after a bulk delete; without one it may have repairs to finish.
 	 */
 	am->amusemaintenanceworkmem = false;
-	am->amparallelvacuumoptions =
-		VACUUM_OPTION_PARALLEL_BULKDEL | VACUUM_OPTION_PARALLEL_COND_CLEANUP;
+	am->amparallelvacuumoptions = VACUUM_OPTION_PARALLEL_BULKDEL |
+								  VACUUM_OPTION_PARALLEL_COND_CLEANUP;
 	am->amkeytype = InvalidOid;
 
 	am->ambuild = chsbuild;

@@ -347,32 +347,15 @@ static bool
 add_to_equal(ChsInserter *inserter, const ChsNewNode *node)
 {
 	ChsIndex *index = inserter->index;
-	const ChsSlotLayout *layout = chs_index_layout(index, 0);
 	uint32 pages = index->meta->stream[CHS_STREAM_GRAPH(0)].pages_used;
-	uint32 per_page = index->meta->per_page[0];
 	ChsStore *store = &inserter->store->store;
 
 	for (uint32 page = 0; page < pages; page++)
 	{
-		Buffer buffer = chs_buffer_read(
-			index, chs_index_block(index, CHS_STREAM_GRAPH(0), page));
 		ChsNodeRef equal[8];
-		int n = 0;
+		int n = chs_page_store_find_hash(inserter->store, page, node->hash,
+										 equal, lengthof(equal));
 
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		chs_page_check(index->rel, buffer, CHS_PAGE_GRAPH, 0);
-		for (uint32 i = 0; i < per_page && n < (int) lengthof(equal); i++)
-		{
-			ChsSlotHeader *slot =
-				chs_page_slot(BufferGetPage(buffer), layout, i);
-
-			if (slot->state == CHS_SLOT_UNLINKED && slot->hash == node->hash)
-			{
-				equal[n].id = page * per_page + i;
-				equal[n++].version = slot->version;
-			}
-		}
-		UnlockReleaseBuffer(buffer);
 		while (n > 0)
 		{
 			if (store->ops->add_duplicate(store, equal[--n], node))

@@ -46,11 +46,10 @@ check_inspectable(Relation rel)
 				 errmsg("index \"%s\" is partitioned and holds no data", name),
 				 errhint("Name the indexes of its partitions.")));
 	if (RELATION_IS_OTHER_TEMP(rel))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot access temporary index \"%s\" of another "
-						"session",
-						name)));
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("cannot access temporary index \"%s\" of another "
+							   "session",
+							   name)));
 	if (RecoveryInProgress() && !RelationNeedsWAL(rel))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -149,8 +148,8 @@ typedef struct LevelCounts
 {
 	uint64 states[CHS_SLOT_UNLINKED + 1];
 	uint64 unknown; /* of no state that exists */
-	uint64 edges;	/* of live nodes */
-	uint64 tids;	/* in slots */
+	uint64 edges;   /* of live nodes */
+	uint64 tids;    /* in slots */
 } LevelCounts;
 
 typedef struct OverflowCounts
@@ -188,8 +187,8 @@ count_level(ChsIndex *index, int level, BufferAccessStrategy strategy,
 	memset(counts, 0, sizeof(*counts));
 	for (uint32 page = 0; page < pages; page++)
 	{
-		BlockNumber block =
-			chs_index_block(index, CHS_STREAM_GRAPH(level), page);
+		BlockNumber block = chs_index_block(index, CHS_STREAM_GRAPH(level),
+											page);
 
 		CHECK_FOR_INTERRUPTS();
 		if (!chs_page_copy(index->rel, block, strategy, copy.data))
@@ -198,10 +197,10 @@ count_level(ChsIndex *index, int level, BufferAccessStrategy strategy,
 			continue;
 		}
 		for (uint32 i = 0; i < per_page; i++)
-			count_slot(counts,
-					   chs_page_slot(copy.data,
-									 chs_index_layout(index, level), i),
-					   level);
+			count_slot(
+				counts,
+				chs_page_slot(copy.data, chs_index_layout(index, level), i),
+				level);
 	}
 }
 
@@ -279,8 +278,7 @@ put_counts(ReturnSetInfo *result, ChsIndex *index)
 	FreeAccessStrategy(strategy);
 
 	put_info(result, "levels", "%d", levels);
-	put_info(result, "heap_tids", UINT64_FORMAT,
-			 counts[0].tids + overflow.tids);
+	put_info(result, "heap_tids", UINT64_FORMAT, counts[0].tids + overflow.tids);
 	put_info(result, "overflow_slots", UINT64_FORMAT, overflow.used);
 	for (int level = 0; level < levels; level++)
 		put_level(result, meta, level, &counts[level]);
@@ -292,8 +290,7 @@ static void
 put_pages(ReturnSetInfo *result, const char *kind, uint64 pages)
 {
 	put_info(result, psprintf("pages_%s", kind), UINT64_FORMAT, pages);
-	put_info(result, psprintf("bytes_%s", kind), UINT64_FORMAT,
-			 pages * BLCKSZ);
+	put_info(result, psprintf("bytes_%s", kind), UINT64_FORMAT, pages * BLCKSZ);
 }
 
 /*
@@ -316,12 +313,10 @@ put_sizes(ReturnSetInfo *result, ChsIndex *index)
 	put_pages(result, "meta", 1);
 	put_pages(result, "graph", graph);
 	put_pages(result, "upper", upper);
-	put_pages(result, "vector",
-			  meta->stream[CHS_STREAM_VECTOR].pages_allocated);
+	put_pages(result, "vector", meta->stream[CHS_STREAM_VECTOR].pages_allocated);
 	put_pages(result, "overflow",
 			  meta->stream[CHS_STREAM_OVERFLOW].pages_allocated);
-	put_pages(result, "model",
-			  meta->stream[CHS_STREAM_MODEL].pages_allocated);
+	put_pages(result, "model", meta->stream[CHS_STREAM_MODEL].pages_allocated);
 	put_pages(result, "unassigned",
 			  blocks > meta->next_block ? blocks - meta->next_block : 0);
 }

@@ -72,13 +72,11 @@ define_options(void)
 	add_int_reloption(option_kind, "bits",
 					  "Bits per dimension of a code: 1, 2, 4, 8, 32 for none, "
 					  "0 to choose",
-					  BITS_AUTO, BITS_AUTO, CHS_BITS_NONE,
-					  AccessExclusiveLock);
-	add_enum_reloption(option_kind, "rerank",
-					   "Where exact vectors are read: index or heap",
-					   rerank_values, CHS_RERANK_INDEX,
-					   "Valid values are \"index\" and \"heap\".",
-					   AccessExclusiveLock);
+					  BITS_AUTO, BITS_AUTO, CHS_BITS_NONE, AccessExclusiveLock);
+	add_enum_reloption(
+		option_kind, "rerank", "Where exact vectors are read: index or heap",
+		rerank_values, CHS_RERANK_INDEX,
+		"Valid values are \"index\" and \"heap\".", AccessExclusiveLock);
 }
 
 static bool
@@ -93,21 +91,18 @@ static void
 check_options(const ChsOptions *options)
 {
 	if (options->bits != BITS_AUTO && !is_bits(options->bits))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("value %d out of bounds for option \"bits\"",
-						options->bits),
-				 errdetail("Valid values are 1, 2, 4, 8, and 32, or 0 to "
-						   "choose by the number of dimensions.")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("value %d out of bounds for option \"bits\"",
+							   options->bits),
+						errdetail("Valid values are 1, 2, 4, 8, and 32, or 0 to "
+								  "choose by the number of dimensions.")));
 	if (options->ef_construction < 2 * options->m)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("ef_construction must be greater than or equal to "
-						"2 * m"),
-				 errdetail("ef_construction is %d and m is %d.",
-						   options->ef_construction, options->m)));
-	if (options->bits == CHS_BITS_NONE &&
-		options->rerank == CHS_RERANK_HEAP)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("ef_construction must be greater than or equal to "
+							   "2 * m"),
+						errdetail("ef_construction is %d and m is %d.",
+								  options->ef_construction, options->m)));
+	if (options->bits == CHS_BITS_NONE && options->rerank == CHS_RERANK_HEAP)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("rerank = heap cannot be combined with bits = 32"),
@@ -130,10 +125,9 @@ chsoptions(Datum reloptions, bool validate)
 		{"bits", RELOPT_TYPE_INT, offsetof(ChsOptions, bits)},
 		{"rerank", RELOPT_TYPE_ENUM, offsetof(ChsOptions, rerank)},
 	};
-	ChsOptions *options =
-		(ChsOptions *) build_reloptions(reloptions, validate, option_kind,
-										sizeof(ChsOptions), table,
-										lengthof(table));
+	ChsOptions *options = (ChsOptions *) build_reloptions(
+		reloptions, validate, option_kind, sizeof(ChsOptions), table,
+		lengthof(table));
 
 	if (validate && options != NULL)
 		check_options(options);
@@ -176,8 +170,9 @@ static bool
 slot_fits(int dim, int bits, int m)
 {
 	/* without codes the slot has edges only */
-	uint32 code_bytes =
-		bits == CHS_BITS_NONE ? 0 : (uint32) chs_code_bytes(dim, bits);
+	uint32 code_bytes = bits == CHS_BITS_NONE
+							? 0
+							: (uint32) chs_code_bytes(dim, bits);
 
 	return chs_slot_layout(code_bytes, m, 0).slot_bytes <= CHS_SLOTS_BYTES;
 }
@@ -206,13 +201,12 @@ chs_choose_bits(const ChsOptions *options, int dim)
 	if (options->bits != BITS_AUTO)
 	{
 		if (!slot_fits(dim, options->bits, options->m))
-			ereport(ERROR,
-					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-					 errmsg("column cannot have more than %d dimensions for "
-							"chassis index with bits = %d and m = %d",
-							largest_dim(options->bits, options->m),
-							options->bits, options->m),
-					 errhint("Choose fewer bits.")));
+			ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+							errmsg("column cannot have more than %d dimensions for "
+								   "chassis index with bits = %d and m = %d",
+								   largest_dim(options->bits, options->m),
+								   options->bits, options->m),
+							errhint("Choose fewer bits.")));
 		return options->bits;
 	}
 	for (int i = 0; i < lengthof(defaults); i++)
@@ -253,8 +247,7 @@ static void
 define_scan_settings(void)
 {
 	DefineCustomIntVariable(
-		"chassis.ef_search",
-		"Sets how many candidates a search keeps.",
+		"chassis.ef_search", "Sets how many candidates a search keeps.",
 		"More find better neighbors and take longer; -1 uses the option "
 		"ef_search of the index.",
 		&chs_ef_search, -1, -1, CHS_MAX_EF_SEARCH, PGC_USERSET, 0,
@@ -276,8 +269,7 @@ define_scan_settings(void)
 		"Sets the multiple of work_mem that a scan may use for its search.",
 		"Beyond it the scan goes on by sorting the entries it has not "
 		"returned.",
-		&chs_scan_mem_multiplier, 1, 1, 1000, PGC_USERSET, 0, NULL, NULL,
-		NULL);
+		&chs_scan_mem_multiplier, 1, 1, 1000, PGC_USERSET, 0, NULL, NULL, NULL);
 }
 
 /* For tests and benchmarks: not shown, not documented, frozen by a build. */

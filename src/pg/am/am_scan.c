@@ -60,7 +60,7 @@ typedef struct ChsScanState
 	ChsPageStore *store;
 	struct ChsHeapFetch *heap; /* rerank = heap only */
 	ChsContextArena arena;
-	ChsGraph graph;	 /* phase GRAPH only, like the next two */
+	ChsGraph graph; /* phase GRAPH only, like the next two */
 	ChsScan *search;
 	void *query_memory;
 	ChsSweep *sweep;
@@ -68,7 +68,7 @@ typedef struct ChsScanState
 	/* the query */
 	ChsModel flat_model; /* what exact keys need to know, without codes */
 	ChsQuery query;
-	float *vector;	/* in context, dim floats */
+	float *vector; /* in context, dim floats */
 	bool null_query;
 	double last_key; /* of the node returned last */
 
@@ -92,8 +92,8 @@ chsbeginscan(Relation index, int nkeys, int norderbys)
 		scan->xs_orderbynulls = palloc(sizeof(bool) * norderbys);
 		memset(scan->xs_orderbynulls, true, sizeof(bool) * norderbys);
 	}
-	state->context = AllocSetContextCreate(
-		CurrentMemoryContext, "chassis scan", ALLOCSET_DEFAULT_SIZES);
+	state->context = AllocSetContextCreate(CurrentMemoryContext, "chassis scan",
+										   ALLOCSET_DEFAULT_SIZES);
 	state->query_context = AllocSetContextCreate(
 		CurrentMemoryContext, "chassis scan query", ALLOCSET_SMALL_SIZES);
 	scan->opaque = state;
@@ -153,16 +153,14 @@ static void
 check_scan(IndexScanDesc scan)
 {
 	if (scan->numberOfOrderBys != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot scan chassis index without order"),
-				 errhint("Use ORDER BY with the distance to one vector, and "
-						 "LIMIT.")));
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("cannot scan chassis index without order"),
+						errhint("Use ORDER BY with the distance to one vector, and "
+								"LIMIT.")));
 	if (!IsMVCCSnapshot(scan->xs_snapshot))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("non-MVCC snapshots are not supported with chassis "
-						"indexes")));
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("non-MVCC snapshots are not supported with chassis "
+							   "indexes")));
 }
 
 /* Makes everything that is used again by all rescans. */
@@ -300,9 +298,9 @@ start_search(ChsScanState *state)
 	params.ef = chs_options_ef_search(state->index->rel);
 	params.order = state->order;
 	params.max_tuples = (uint64) chs_max_scan_tuples;
-	params.max_memory =
-		(Size) Min((double) work_mem * 1024.0 * chs_scan_mem_multiplier,
-				   (double) (SIZE_MAX / 2));
+	params.max_memory = (Size) Min((double) work_mem * 1024.0 *
+									   chs_scan_mem_multiplier,
+								   (double) (SIZE_MAX / 2));
 	chs_scan_start(state->search, &params, &state->query);
 	chs_sweep_leftovers(state->sweep, &state->query, state->search);
 	state->stage = STAGE_SEARCH;
@@ -391,8 +389,8 @@ fetch_node(IndexScanDesc scan, ChsScanState *state)
 		CHECK_FOR_INTERRUPTS();
 		if (!next_node(state, &hit))
 			break;
-		state->ntids = chs_page_store_tids(state->store, hit.ref,
-										   &state->tids, &state->tids_room);
+		state->ntids = chs_page_store_tids(state->store, hit.ref, &state->tids,
+										   &state->tids_room);
 	}
 
 	/* also at the end: the rows that are missing may be too old to be there */
@@ -415,8 +413,7 @@ store_distance(IndexScanDesc scan, const ChsScanState *state)
 	if (key >= DBL_MAX)
 		distance.value = get_float8_infinity(); /* a sum that overflowed */
 	else
-		distance.value =
-			chs_distance_value(state->flat_model.metric, key);
+		distance.value = chs_distance_value(state->flat_model.metric, key);
 	index_store_float8_orderby_distances(scan, types, &distance, false);
 }
 

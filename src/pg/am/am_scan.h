@@ -18,7 +18,7 @@ typedef struct ChsSweepParams
 {
 	const ChsQuery *query; /* NULL: rows in no order, without keys */
 	const ChsScan *search; /* leaves out what it returned; NULL: nothing */
-	uint64 limit;		   /* slots in use to look at, at most */
+	uint64 limit;          /* slots in use to look at, at most */
 } ChsSweepParams;
 
 /* Lives in `context`; reads through the store, which must live as long. */

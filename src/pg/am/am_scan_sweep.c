@@ -124,13 +124,12 @@ copy_next_page(ChsSweep *sweep)
 			continue;
 		problem = chs_page_copy_problem(sweep->copy, CHS_PAGE_GRAPH, 0, 0);
 		if (problem != NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INDEX_CORRUPTED),
-					 errmsg("index \"%s\" contains an unexpected page at "
-							"block %u",
-							RelationGetRelationName(index->rel), block),
-					 errdetail_internal("%s", problem),
-					 errhint("Please REINDEX it.")));
+			ereport(ERROR, (errcode(ERRCODE_INDEX_CORRUPTED),
+							errmsg("index \"%s\" contains an unexpected page at "
+								   "block %u",
+								   RelationGetRelationName(index->rel), block),
+							errdetail_internal("%s", problem),
+							errhint("Please REINDEX it.")));
 		sweep->next_slot = 0;
 		return true;
 	}
@@ -177,8 +176,8 @@ put_row(ChsSweep *sweep, ChsNodeRef ref, double key)
 
 	ExecClearTuple(slot);
 	slot->tts_values[0] = Float8GetDatum(key);
-	slot->tts_values[1] =
-		Int64GetDatum(((int64) ref.id << 16) | (int64) ref.version);
+	slot->tts_values[1] = Int64GetDatum(((int64) ref.id << 16) |
+										(int64) ref.version);
 	slot->tts_isnull[0] = false;
 	slot->tts_isnull[1] = false;
 	ExecStoreVirtualTuple(slot);
@@ -191,8 +190,7 @@ get_row(ChsSweep *sweep, ChsScanHit *hit)
 	bool isnull;
 	int64 ref;
 
-	if (!tuplesort_gettupleslot(sweep->sort, true, false, sweep->get_slot,
-								NULL))
+	if (!tuplesort_gettupleslot(sweep->sort, true, false, sweep->get_slot, NULL))
 		return false;
 	hit->key = DatumGetFloat8(slot_getattr(sweep->get_slot, 1, &isnull));
 	ref = DatumGetInt64(slot_getattr(sweep->get_slot, 2, &isnull));
@@ -219,14 +217,14 @@ begin_sort(ChsSweep *sweep)
 		sweep->sort_desc = CreateTemplateTupleDesc(2);
 		TupleDescInitEntry(sweep->sort_desc, 1, "key", FLOAT8OID, -1, 0);
 		TupleDescInitEntry(sweep->sort_desc, 2, "node", INT8OID, -1, 0);
-		sweep->put_slot =
-			MakeSingleTupleTableSlot(sweep->sort_desc, &TTSOpsVirtual);
-		sweep->get_slot =
-			MakeSingleTupleTableSlot(sweep->sort_desc, &TTSOpsMinimalTuple);
+		sweep->put_slot = MakeSingleTupleTableSlot(sweep->sort_desc,
+												   &TTSOpsVirtual);
+		sweep->get_slot = MakeSingleTupleTableSlot(sweep->sort_desc,
+												   &TTSOpsMinimalTuple);
 	}
-	sweep->sort = tuplesort_begin_heap(sweep->sort_desc, 2, columns,
-									   operators, collations, nulls_first,
-									   work_mem, NULL, CHS_SORT_ONCE);
+	sweep->sort = tuplesort_begin_heap(sweep->sort_desc, 2, columns, operators,
+									   collations, nulls_first, work_mem, NULL,
+									   CHS_SORT_ONCE);
 	MemoryContextSwitchTo(old);
 }
 
@@ -277,8 +275,8 @@ read_all(ChsSweep *sweep)
 	const ChsSlotHeader *slot;
 	ChsNodeId id;
 
-	sweep->spilling =
-		most * sizeof(ChsHeapEntry) > (uint64) work_mem * UINT64CONST(1024);
+	sweep->spilling = most * sizeof(ChsHeapEntry) >
+					  (uint64) work_mem * UINT64CONST(1024);
 	if (sweep->spilling)
 		begin_sort(sweep);
 	while ((slot = next_slot(sweep, &id)) != NULL)
@@ -301,8 +299,7 @@ chs_sweep_start(ChsSweep *sweep, const ChsSweepParams *params)
 
 	chs_sweep_end(sweep);
 	sweep->params = *params;
-	open_pages(sweep, 0,
-			   index->meta->stream[CHS_STREAM_GRAPH(0)].pages_used);
+	open_pages(sweep, 0, index->meta->stream[CHS_STREAM_GRAPH(0)].pages_used);
 	if (params->query != NULL)
 		read_all(sweep);
 }

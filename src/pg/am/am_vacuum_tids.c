@@ -56,7 +56,7 @@ has_tids(const ChsSlotHeader *slot)
 static inline bool
 is_dead(ChsVacuum *vacuum, ItemPointer tid)
 {
-	return vacuum->dead != NULL && vacuum->dead(tid, vacuum->dead_state);
+	return vacuum->dead(tid, vacuum->dead_state);
 }
 
 /* Asks about the TIDs of one slot, whose page is locked. */
@@ -221,7 +221,7 @@ vacuum_page(ChsVacuum *vacuum, uint32 page)
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 
 	vacuum->dead_left |= report.some_dead;
-	if (!report.change || vacuum->dead == NULL)
+	if (!report.change)
 		vacuum->stats->num_index_tuples += (double) report.tids;
 	else
 	{

@@ -51,9 +51,8 @@ typedef struct Validation
 static void
 report_entry(Validation *v, const char *format, const char *entry, int number)
 {
-	ereport(INFO,
-			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-			 errmsg(format, v->family_name, entry, number)));
+	ereport(INFO, (errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				   errmsg(format, v->family_name, entry, number)));
 	v->valid = false;
 }
 
@@ -162,11 +161,10 @@ check_groups(Validation *v)
 	}
 	if (found)
 		return;
-	ereport(INFO,
-			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-			 errmsg("operator class \"%s\" of access method chassis has "
-					"neither operator nor support function for its type %s",
-					v->opclass_name, format_type_be(v->input_type))));
+	ereport(INFO, (errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				   errmsg("operator class \"%s\" of access method chassis has "
+						  "neither operator nor support function for its type %s",
+						  v->opclass_name, format_type_be(v->input_type))));
 	v->valid = false;
 }
 
@@ -200,11 +198,10 @@ load_opclass(Validation *v, Oid opclass)
 	v->valid = true;
 	if (OidIsValid(form->opckeytype) && form->opckeytype != form->opcintype)
 	{
-		ereport(INFO,
-				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-				 errmsg("operator class \"%s\" of access method chassis "
-						"stores another type than it indexes",
-						v->opclass_name)));
+		ereport(INFO, (errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+					   errmsg("operator class \"%s\" of access method chassis "
+							  "stores another type than it indexes",
+							  v->opclass_name)));
 		v->valid = false;
 	}
 	ReleaseSysCache(tuple);
@@ -220,11 +217,11 @@ chsvalidate(Oid opclassoid)
 	v.functions = SearchSysCacheList1(AMPROCNUM, ObjectIdGetDatum(v.family));
 
 	for (int i = 0; i < v.operators->n_members; i++)
-		check_operator(&v, (Form_pg_amop) GETSTRUCT(
-							   &v.operators->members[i]->tuple));
+		check_operator(
+			&v, (Form_pg_amop) GETSTRUCT(&v.operators->members[i]->tuple));
 	for (int i = 0; i < v.functions->n_members; i++)
-		check_function(&v, (Form_pg_amproc) GETSTRUCT(
-							   &v.functions->members[i]->tuple));
+		check_function(
+			&v, (Form_pg_amproc) GETSTRUCT(&v.functions->members[i]->tuple));
 	check_groups(&v);
 
 	ReleaseCatCacheList(v.functions);

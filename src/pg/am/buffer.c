@@ -220,6 +220,25 @@ chs_buffer_batch_limit(const ChsIndex *index)
 	return Max(1, Min(share, CHS_MAX_PIN_BATCH));
 }
 
+/*
+ * Asks the processor for the descriptors that the hints name: the pool has too
+ * many for its caches, and each pin would wait for one.
+ */
+static inline void
+prefetch_descriptors(ChsIndex *index, const BlockNumber *blocks, int n)
+{
+	if (index->hints == NULL)
+		return;
+	for (int i = 0; i < n; i++)
+	{
+		Buffer buffer =
+			index->hints->entries[blocks[i] & index->hints->mask].buffer;
+
+		if (BufferIsValid(buffer))
+			__builtin_prefetch(GetBufferDescriptor(buffer - 1), 1);
+	}
+}
+
 void
 chs_buffer_read_batch(ChsIndex *index, const BlockNumber *blocks, int n,
 					  Buffer *buffers)
@@ -227,6 +246,7 @@ chs_buffer_read_batch(ChsIndex *index, const BlockNumber *blocks, int n,
 	int missed = 0;
 
 	Assert(n <= CHS_MAX_PIN_BATCH);
+	prefetch_descriptors(index, blocks, n);
 	for (int i = 0; i < n; i++)
 	{
 		buffers[i] = InvalidBuffer;

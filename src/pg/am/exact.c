@@ -73,8 +73,8 @@ chs_heap_fetch_end(struct ChsHeapFetch *fetch)
 static bool
 extract_vector(ChsHeapFetch *fetch, float *out, uint32 dim)
 {
-	MemoryContext old =
-		MemoryContextSwitchTo(GetPerTupleMemoryContext(fetch->estate));
+	MemoryContext old = MemoryContextSwitchTo(
+		GetPerTupleMemoryContext(fetch->estate));
 	Datum values[INDEX_MAX_KEYS];
 	bool isnull[INDEX_MAX_KEYS];
 

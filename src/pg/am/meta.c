@@ -10,7 +10,6 @@
  */
 #include "postgres.h"
 
-#include "access/xloginsert.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
@@ -119,7 +118,7 @@ chs_meta_create(Relation rel, ForkNumber fork, const ChsMetaPageData *meta)
 
 	/* the init fork of an unlogged index must survive a crash */
 	if (fork == INIT_FORKNUM)
-		log_newpage_buffer(buffer, true);
+		chs_wal_log_page(buffer);
 	END_CRIT_SECTION();
 	UnlockReleaseBuffer(buffer);
 }

@@ -21,8 +21,8 @@ bool
 chs_page_copy(Relation rel, BlockNumber block, BufferAccessStrategy strategy,
 			  Page copy)
 {
-	Buffer buffer =
-		ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
+	Buffer buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL,
+									   strategy);
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	memcpy(copy, BufferGetPage(buffer), BLCKSZ);
@@ -44,8 +44,7 @@ chs_page_copy_problem(Page copy, ChsPageKind kind, int level, Size lower)
 		return kind == CHS_PAGE_META ? "page is empty" : NULL;
 	if (header->pd_special != BLCKSZ - sizeof(ChsPageOpaqueData) ||
 		header->pd_upper != header->pd_special ||
-		header->pd_lower > header->pd_upper ||
-		PageGetPageSize(copy) != BLCKSZ)
+		header->pd_lower > header->pd_upper || PageGetPageSize(copy) != BLCKSZ)
 		return "page header is damaged";
 	opaque = CHS_PAGE_OPAQUE(copy);
 	if (opaque->page_id != CHS_PAGE_ID)

@@ -60,6 +60,12 @@ chs_wal_abort(ChsWal *wal)
 }
 
 void
+chs_wal_log_page(Buffer buffer)
+{
+	log_newpage_buffer(buffer, true);
+}
+
+void
 chs_wal_log_relation(Relation rel, ForkNumber fork)
 {
 	log_newpage_range(rel, fork, 0, RelationGetNumberOfBlocksInFork(rel, fork),

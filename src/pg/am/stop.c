@@ -43,8 +43,7 @@ chs_stop(const char *name)
 		return;
 
 	/* the value of hashtext(name), so that a spec can compute it */
-	hash = (int32) hash_bytes((const unsigned char *) name,
-							  (int) strlen(name));
+	hash = (int32) hash_bytes((const unsigned char *) name, (int) strlen(name));
 	key = Int64GetDatum((int64) hash);
 	DirectFunctionCall1(pg_advisory_lock_int8, key);
 	DirectFunctionCall1(pg_advisory_unlock_int8, key);
