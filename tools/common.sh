@@ -118,7 +118,7 @@ copy_sources() {
 # which Debian has the packages; fails when there is none.
 find_python() {
 	for python in "${PYTHON:-python3}" /usr/bin/python3; do
-		if "$python" -c 'import ensurepip, pytest, setuptools, venv' \
+		if "$python" -c 'import ensurepip, pytest, setuptools, venv, wheel' \
 			2>/dev/null; then
 			return 0
 		fi
@@ -130,7 +130,7 @@ find_python() {
 # It uses the interpreter's own pytest and setuptools, so that no registry has
 # to be reached.
 make_venv() {
-	find_python || die "no python3 with pytest, setuptools and venv"
+	find_python || die "no python3 with pytest, setuptools, venv and wheel"
 	[ -x "$1/bin/pip" ] || "$python" -m venv --system-site-packages "$1"
 	"$1/bin/pip" install --quiet --disable-pip-version-check --no-deps \
 		--no-build-isolation --no-index --editable "$2"

@@ -101,6 +101,7 @@ for purpose in "$@"; do
 				want python3
 				want python3-venv
 				want python3-setuptools
+				want python3-wheel
 				want python3-pytest
 			fi
 			;;

@@ -244,7 +244,7 @@ print_deviations(const Index *index, const char *what, const Deviations *all)
  * The promise for independent pairs: the mean is right, the stated error is not
  * too small and, where theory is exact, not idle.  The mean is loose in the
  * clusters, where pairs are independent no more often than clusters are, and
- * for L1, whose errors are not symmetric.
+ * for L1, whose estimates lie too high where the data share exact values.
  */
 static void
 check_deviations(const Index *index, const Deviations *all)
@@ -253,8 +253,8 @@ check_deviations(const Index *index, const Deviations *all)
 	bool l1 = index->model.metric == CHS_METRIC_L1;
 
 	CHECK(fabs(all->sum / count) <
-		  (l1 ? 1.5 : index->data->clustered ? 0.5 : 0.1));
-	CHECK(root_mean_square(all) < (l1 ? 1.5 : 1.15));
+		  (l1 ? 2.5 : index->data->clustered ? 0.5 : 0.1));
+	CHECK(root_mean_square(all) < (l1 ? 2.5 : 1.15));
 	CHECK((double) all->outside < 0.01 * count);
 	if (index->data->gaussian && !l1)
 		CHECK(root_mean_square(all) > 0.85);
@@ -307,7 +307,7 @@ test_member_against_code(Index *index)
 		ask(index, row, false);
 		unit = mean_key(index);
 		CHECK_NEAR(index->est[row], index->key[row],
-				   4 * (double) index->err[row] + 1e-6 * unit);
+				   5 * (double) index->err[row] + 1e-6 * unit);
 		if (!l1 && !ip)
 			CHECK(fabs((double) index->est[row]) < 0.005 * unit);
 		/* the nearest, one after the other */
@@ -374,9 +374,13 @@ test_code_against_code(Index *index)
 	print_deviations(index, "codes", &far);
 	if (!l1)
 	{
-		CHECK(fabs(far.sum / (double) far.count) < 0.1);
-		CHECK(root_mean_square(&far) < 1.4);
-		CHECK((double) far.outside < 0.02 * (double) far.count);
+		/* few bits: codes of related vectors err alike */
+		bool coarse = index->model.bits <= 2;
+
+		CHECK(fabs(far.sum / (double) far.count) < (coarse ? 0.2 : 0.1));
+		CHECK(root_mean_square(&far) < (coarse ? 1.5 : 1.15));
+		CHECK((double) far.outside <
+			  (coarse ? 0.05 : 0.01) * (double) far.count);
 	}
 }
 

@@ -144,7 +144,11 @@ typedef struct ChsStoreOps
 	void (*fetch)(ChsStore *store, int level, const ChsNodeId *ids, int n,
 				  void *mem, ChsNodeCopy *out);
 
-	/* Copies one neighbour list with its owner's state and version. */
+	/*
+	 * Copies one neighbour list with its owner's state and version.  degree is
+	 * what the slot says; of a damaged one that says more than the level's
+	 * capacity, no more edges than that are copied.
+	 */
 	void (*list)(ChsStore *store, int level, ChsNodeId id, ChsList *out);
 
 	/* Tries n edits, one at a time as far as anybody can see. */

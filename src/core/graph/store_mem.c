@@ -344,6 +344,9 @@ read_neighbors(ChsStore *store, int level, ChsNodeId id, ChsNodeId *out)
 	if (!routes(load_state(slot)))
 		return 0;
 	degree = __atomic_load_n(&slot->degree, __ATOMIC_ACQUIRE);
+	/* more than fit are damage, which the checker reports */
+	if (degree > (int) layout->max_degree)
+		degree = (int) layout->max_degree;
 	for (int i = 0; i < degree; i++)
 		out[i] = CHS_EDGE_NODE(__atomic_load_n(&edges[i], __ATOMIC_ACQUIRE));
 	return degree;
@@ -448,7 +451,9 @@ static void
 read_list(ChsStore *store, int level, ChsNodeId id, ChsList *out)
 {
 	const ChsMemShared *shared = ((ChsMemStore *) store)->shared;
+	const ChsSlotLayout *layout = &shared->layout[kind_of(level)];
 	ChsSlotHeader *slot = find_slot(shared, level, id);
+	uint32_t copied;
 
 	lock_spin(&slot->lock);
 	out->state = load_state(slot);
@@ -457,8 +462,10 @@ read_list(ChsStore *store, int level, ChsNodeId id, ChsList *out)
 	if (routes(out->state))
 	{
 		out->degree = slot->degree;
-		memcpy(out->edges, chs_slot_edges(&shared->layout[kind_of(level)], slot),
-			   (size_t) out->degree * sizeof(ChsEdge));
+		copied = slot->degree < layout->max_degree ? slot->degree
+												   : layout->max_degree;
+		memcpy(out->edges, chs_slot_edges(layout, slot),
+			   copied * sizeof(ChsEdge));
 	}
 	unlock_spin(&slot->lock);
 }

@@ -218,7 +218,7 @@ leave_memory(ChsBuild *build)
 		chs_build_meet(build);
 	else
 	{
-		chs_build_flush(build);
+		chs_build_flush(build, true);
 		MemoryContextReset(build->graph_context);
 	}
 	chs_build_use_pages(build);
@@ -386,11 +386,11 @@ chs_build_begin(ChsBuild *build, Relation heap, Relation rel, IndexInfo *info,
 
 /* The shared part of a build that is not shared. */
 static void
-make_private_shared(ChsBuild *build, const ChsBuildPlan *plan)
+make_private_shared(ChsBuild *build, const ChsBuildPlan *plan, double rows)
 {
 	build->shared = MemoryContextAllocHuge(build->context,
 										   chs_build_shared_bytes(plan));
-	chs_build_shared_init(build->shared, build, plan, 1);
+	chs_build_shared_init(build->shared, build, plan, rows, 1);
 }
 
 /* So few rows that comparing them all is quicker than any graph. */
@@ -401,7 +401,7 @@ build_flat(ChsBuild *build, const ChsBuildSample *sample)
 	double heap_rows;
 
 	plan.max_tids = (uint32) sample->seen;
-	make_private_shared(build, &plan);
+	make_private_shared(build, &plan, sample->expected_rows);
 	build->flat_room = (uint32) Max(sample->seen, 16);
 	build->flat = MemoryContextAllocHuge(
 		build->context, mul_size(build->flat_room, sizeof(ChsSlotHeader)));
@@ -422,7 +422,7 @@ build_serial(ChsBuild *build, double rows)
 	double heap_rows;
 
 	chs_build_plan(build, rows, 0, &plan);
-	make_private_shared(build, &plan);
+	make_private_shared(build, &plan, rows);
 	/* Address space only, until the nodes come. */
 	area = MemoryContextAllocHuge(
 		build->graph_context, add_size(plan.graph_bytes, CHS_BUILD_AREA_ALIGN));
@@ -434,7 +434,7 @@ build_serial(ChsBuild *build, double rows)
 	heap_rows = table_index_build_scan(build->heap, build->rel, build->info,
 									   false, true, chs_build_row, build, NULL);
 	if (build->inserter == NULL)
-		chs_build_flush(build);
+		chs_build_flush(build, false);
 	return heap_rows;
 }
 

@@ -70,6 +70,7 @@ typedef struct ChsBuildShared
 	Oid index_oid;
 	bool concurrent; /* CREATE INDEX CONCURRENTLY */
 	int participants_max;
+	double expected_rows;
 	ChsBuildPlan plan;
 	ChsMetaPageData meta;
 
@@ -181,7 +182,7 @@ extern void chs_build_plan(const ChsBuild *build, double rows, Size max_bytes,
 /* Bytes of a ChsBuildShared, and filling one in. */
 extern Size chs_build_shared_bytes(const ChsBuildPlan *plan);
 extern void chs_build_shared_init(ChsBuildShared *shared, const ChsBuild *build,
-								  const ChsBuildPlan *plan,
+								  const ChsBuildPlan *plan, double rows,
 								  int participants_max);
 
 /* Room for one node; false when the build has to go on on pages. */
@@ -199,9 +200,9 @@ extern void chs_build_write_vector(ChsBuild *build, ChsNodeId id,
 
 /*
  * Writes the graph in memory to pages and makes the index a graph index.
- * Nobody else may be adding rows.
+ * Nobody else may be adding rows.  With `more` rows will follow, on pages.
  */
-extern void chs_build_flush(ChsBuild *build);
+extern void chs_build_flush(ChsBuild *build, bool more);
 
 /* Writes build->flat: an index without a graph. */
 extern void chs_build_flush_flat(ChsBuild *build);

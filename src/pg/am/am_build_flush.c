@@ -227,17 +227,22 @@ return_vector_pages(ChsMetaPage meta, void *arg)
 }
 
 /*
- * Cuts the vector stream to the pages of `nodes` vectors.  The blocks given
- * back must read as new: who gets them next may not write all of them.
+ * Gives the vector stream the pages that `nodes` vectors need, and those of
+ * the free slots on the last graph page: who claims one of them expects its
+ * vector's place to be there.  The blocks given back must read as new: who
+ * gets them next may not write all of them.
  */
 static void
 trim_vectors(ChsBuild *build, uint32 nodes)
 {
 	ChsIndex *index = build->index;
-	BlockNumber end = index->meta->next_block;
-	uint32 used = pages_for((uint64) nodes * build->vector_bytes,
-							CHS_BYTES_PER_PAGE);
+	uint32 per_page = chs_index_per_page(index, 0);
+	uint64 slots = (uint64) pages_for(nodes, per_page) * per_page;
+	uint32 used = pages_for(slots * build->vector_bytes, CHS_BYTES_PER_PAGE);
+	BlockNumber end;
 
+	chs_stream_reserve(index, CHS_STREAM_VECTOR, used, true);
+	end = index->meta->next_block;
 	chs_meta_update(index, return_vector_pages, &used, false);
 	for (BlockNumber block = index->meta->next_block; block < end; block++)
 	{
@@ -343,8 +348,32 @@ end_flush(Flush *flush, FlushResult *result)
 	note_flushed(build->shared);
 }
 
+/*
+ * Reserves pages for the rows that are still to come, so that the streams
+ * lie in one piece and do not grow by quarters.
+ */
+static void
+reserve_rest(ChsBuild *build, uint32 nodes)
+{
+	ChsBuildShared *shared = build->shared;
+	ChsIndex *index = build->index;
+	double done = Max(shared->rows_when_flushed, 1);
+	/* a little more than the sample promised; equal vectors as so far */
+	double total = Max(nodes, 1) * (shared->expected_rows * 1.02 / done);
+
+	if (total <= nodes || total >= CHS_NODE_NONE)
+		return;
+	chs_stream_reserve(index, CHS_STREAM_GRAPH(0),
+					   pages_for((uint64) total, chs_index_per_page(index, 0)),
+					   true);
+	chs_stream_reserve(
+		index, CHS_STREAM_VECTOR,
+		pages_for((uint64) total * build->vector_bytes, CHS_BYTES_PER_PAGE),
+		true);
+}
+
 void
-chs_build_flush(ChsBuild *build)
+chs_build_flush(ChsBuild *build, bool more)
 {
 	ChsStore *store = &build->mem.store;
 	FlushResult result = {.phase = CHS_PHASE_GRAPH};
@@ -361,6 +390,8 @@ chs_build_flush(ChsBuild *build)
 		write_level(&flush, level, result.count[level], fill_from_memory);
 	}
 	end_flush(&flush, &result);
+	if (more)
+		reserve_rest(build, result.count[0]);
 }
 
 void

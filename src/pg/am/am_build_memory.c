@@ -83,13 +83,15 @@ chs_build_shared_bytes(const ChsBuildPlan *plan)
 
 void
 chs_build_shared_init(ChsBuildShared *shared, const ChsBuild *build,
-					  const ChsBuildPlan *plan, int participants_max)
+					  const ChsBuildPlan *plan, double rows,
+					  int participants_max)
 {
 	memset(shared, 0, offsetof(ChsBuildShared, tids));
 	shared->heap_oid = RelationGetRelid(build->heap);
 	shared->index_oid = RelationGetRelid(build->rel);
 	shared->concurrent = build->info->ii_Concurrent;
 	shared->participants_max = participants_max;
+	shared->expected_rows = rows;
 	shared->plan = *plan;
 	shared->meta = *build->index->meta;
 

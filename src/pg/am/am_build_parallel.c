@@ -216,7 +216,7 @@ add_chunk(Leader *leader, uint64 key, Size bytes)
 
 /* Fills the segment. */
 static void
-fill_segment(ChsBuild *build, Leader *leader)
+fill_segment(ChsBuild *build, Leader *leader, double rows)
 {
 	Size workers = (Size) leader->context->nworkers;
 	Size half = build->model.dim * sizeof(float);
@@ -225,7 +225,7 @@ fill_segment(ChsBuild *build, Leader *leader)
 
 	leader->shared = add_chunk(leader, PARALLEL_KEY_SHARED,
 							   chs_build_shared_bytes(&leader->plan));
-	chs_build_shared_init(leader->shared, build, &leader->plan,
+	chs_build_shared_init(leader->shared, build, &leader->plan, rows,
 						  leader->context->nworkers + 1);
 	build->shared = leader->shared;
 
@@ -261,7 +261,7 @@ chs_build_meet(ChsBuild *build)
 	Barrier *barrier = &build->shared->barrier;
 
 	if (BarrierArriveAndWait(barrier, WAIT_EVENT_PARALLEL_CREATE_INDEX_SCAN))
-		chs_build_flush(build);
+		chs_build_flush(build, true);
 	BarrierArriveAndWait(barrier, WAIT_EVENT_PARALLEL_CREATE_INDEX_SCAN);
 }
 
@@ -358,7 +358,7 @@ end_parallel(Leader *leader)
 
 /* Parallel mode, segment and workers; false if there is no segment left. */
 static bool
-begin_parallel(ChsBuild *build, Leader *leader, int workers)
+begin_parallel(ChsBuild *build, Leader *leader, double rows, int workers)
 {
 	EnterParallelMode();
 	leader->context = CreateParallelContext(library_name(), "chs_build_worker",
@@ -373,7 +373,7 @@ begin_parallel(ChsBuild *build, Leader *leader, int workers)
 		end_parallel(leader);
 		return false;
 	}
-	fill_segment(build, leader);
+	fill_segment(build, leader, rows);
 	/* If none can be launched the leader does all of it. */
 	LaunchParallelWorkers(leader->context);
 	leader->participants = leader->context->nworkers_launched + 1;
@@ -387,7 +387,7 @@ chs_build_parallel(ChsBuild *build, double rows, int workers,
 	Leader leader = {0};
 
 	if (!plan_shared(build, rows, &leader.plan) ||
-		!begin_parallel(build, &leader, workers))
+		!begin_parallel(build, &leader, rows, workers))
 		return false;
 
 	participate(build, leader.scan);
@@ -399,7 +399,7 @@ chs_build_parallel(ChsBuild *build, double rows, int workers,
 		InstrAccumParallelQuery(&leader.buffer_usage[i], &leader.wal_usage[i]);
 
 	if (leader.shared->rows_when_flushed < 0)
-		chs_build_flush(build);
+		chs_build_flush(build, false);
 	else
 		chs_build_report_full(build);
 	result->heap_tuples = leader.shared->heap_rows;

@@ -9,8 +9,8 @@
  * described and not stumbled over; only a page that the server itself refuses
  * (checksum, no such block) raises the server's error.
  *
- *	  P1   the metapage's fields agree with each other and the slot layout with
- *		   dimensions, bits and m
+ *	  P1   the metapage's fields agree with each other and with the catalog, and
+ *		   the slot layout with dimensions, bits and m
  *	  P2   extents lie in the file, do not overlap, and cover each stream from
  *		   its first page on without a gap
  *	  P3   every page of a stream is empty or of that stream's kind and level,
@@ -144,6 +144,21 @@ check_streams(ChsChecker *check)
 	}
 }
 
+/* What the catalog says of the index; a changed one would need a rebuild. */
+static void
+check_catalog(ChsChecker *check)
+{
+	const ChsMetaPageData *meta = check->meta;
+	int32 dim = TupleDescAttr(RelationGetDescr(check->rel), 0)->atttypmod;
+	ChsMetric metric = chs_opclass_get(check->rel)->metric;
+
+	EXPECT_META(check, dim < 0 || meta->dim == (uint32) dim,
+				"the column has %d dimensions, the index %u", dim, meta->dim);
+	EXPECT_META(check, meta->metric == metric,
+				"the operator class has metric %d, the index %u", metric,
+				meta->metric);
+}
+
 /* The metapage, copied into check->meta; false if there is no going on. */
 static bool
 check_meta(ChsChecker *check)
@@ -189,6 +204,7 @@ check_meta(ChsChecker *check)
 	EXPECT_META(check, meta->link_cursor <= meta->unlinked_end,
 				"leftovers begin at %u and end at %u", meta->link_cursor,
 				meta->unlinked_end);
+	check_catalog(check);
 	check_layout(check, 0);
 	check_layout(check, 1);
 	check_streams(check);

@@ -104,9 +104,8 @@ check_rows(ChsChecker *check, ChsSlotHeader *slot, ChsNodeId node)
 
 	if (ItemPointerIsValid(chs_slot_tid(slot)))
 	{
-		/* a dead node keeps the bytes of its TID, nobody reads them */
-		if (slot->state != CHS_SLOT_DEAD)
-			keep_tid(check, chs_slot_tid(slot), node);
+		keep_tid(check, chs_slot_tid(slot), node);
+		rows++;
 	}
 	else if (slot->state == CHS_SLOT_RESERVED)
 		chs_check_report(check, "P4", 0, node, "is reserved for no row");

@@ -119,10 +119,11 @@ extern void chs_vacuum_note_anchors(const ChsEdge *edges, int n,
 
 /*
  * Gives an anchor to every node of `live` that the entry does not reach over
- * anchors.  held: see above, filled by a walk over all live nodes.
+ * anchors; returns how many got one.  held: see above, filled by a walk over
+ * all live nodes.
  */
-extern void chs_vacuum_anchor(ChsVacuum *vacuum, int level,
-							  const ChsBits *live, ChsBits *held);
+extern uint32 chs_vacuum_anchor(ChsVacuum *vacuum, int level,
+								const ChsBits *live, ChsBits *held);
 
 /* ---- am_vacuum_free.c ---- */
 

@@ -36,6 +36,7 @@ typedef struct Reach
 	ChsBits *held;	  /* has an anchor from a live node */
 	ChsBits *reached; /* over anchors, from the entry */
 	ChsBits *pending; /* reached, and its own anchors not followed yet */
+	uint32 anchored;  /* nodes that were given an anchor */
 } Reach;
 
 /* Numbers beyond the set belong to nodes that came later: they are not ours. */
@@ -157,6 +158,7 @@ anchor_node(Reach *reach, ChsNodeId id)
 	MemoryContextReset(vacuum->node_context);
 	if (!done)
 		return false;
+	reach->anchored++;
 	chs_bits_set(reach->held, id);
 	mark_reached(reach, id);
 	return true;
@@ -213,7 +215,7 @@ anchor_rings(Reach *reach)
 	}
 }
 
-void
+uint32
 chs_vacuum_anchor(ChsVacuum *vacuum, int level, const ChsBits *live,
 				  ChsBits *held)
 {
@@ -221,12 +223,13 @@ chs_vacuum_anchor(ChsVacuum *vacuum, int level, const ChsBits *live,
 	Reach reach;
 
 	if (entry == CHS_NODE_NONE)
-		return;
+		return 0;
 	reach.vacuum = vacuum;
 	reach.level = level;
 	reach.per_page = chs_index_per_page(vacuum->index, level);
 	reach.live = live;
 	reach.held = held;
+	reach.anchored = 0;
 	reach.reached = chs_bits_create(live->n);
 	reach.pending = chs_bits_create(live->n);
 	mark_reached(&reach, entry);
@@ -235,4 +238,5 @@ chs_vacuum_anchor(ChsVacuum *vacuum, int level, const ChsBits *live,
 		anchor_rings(&reach);
 	pfree(reach.reached);
 	pfree(reach.pending);
+	return reach.anchored;
 }

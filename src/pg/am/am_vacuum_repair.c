@@ -364,14 +364,18 @@ repair_level(ChsVacuum *vacuum, int level)
 	ChsBits *held = chs_bits_create(nodes);
 	uint32 dead = collect_live(vacuum, level, pages, live);
 	uint32 repaired;
+	uint32 anchored;
 
 	CHS_STOP("before-repair");
 	repaired = repair_lists(vacuum, level, pages, live, held);
-	chs_vacuum_anchor(vacuum, level, live, held);
+	anchored = chs_vacuum_anchor(vacuum, level, live, held);
 	pfree(live);
 	pfree(held);
-	elog(DEBUG1, "index \"%s\" level %d: %u dead nodes, %u repaired",
-		 RelationGetRelationName(vacuum->index->rel), level, dead, repaired);
+	ereport(DEBUG1,
+			(errmsg_internal("index \"%s\" level %d: %u dead nodes, %u "
+							 "repaired, %u anchored",
+							 RelationGetRelationName(vacuum->index->rel),
+							 level, dead, repaired, anchored)));
 	if (dead == 0)
 		return;
 	CHS_STOP("before-free");
