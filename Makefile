@@ -36,6 +36,11 @@ PG_CFLAGS += -fno-math-errno -ffp-contract=off
 ifdef STOPS
 PG_CPPFLAGS += -DCHS_STOPS
 endif
+# Our assertions, and those in the server's headers, on a server built without:
+# what they call is there in every server.
+ifdef ASSERTS
+PG_CPPFLAGS += -DUSE_ASSERT_CHECKING
+endif
 
 # The server loads libraries with RTLD_GLOBAL and before version 16 every
 # symbol of a library is visible: without -Bsymbolic-functions a call to our
@@ -111,7 +116,7 @@ test:
 check-house check-unit check-regress check-isolation check-tap check-python:
 	@tools/test.sh $(@:check-%=%)
 
-## make stress          unit and TAP suites at ten times the length
+## make stress          unit and TAP suites at ten times the length, with assertions
 ## make fuzz            libFuzzer over src/core, FUZZ_SECONDS=300 for each target
 stress:
 	@CHASSIS_STRESS=$${CHASSIS_STRESS:-10} tools/test.sh unit tap

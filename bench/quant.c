@@ -32,9 +32,9 @@
 
 #include "arena_malloc.h"
 
-#define REPETITIONS 7
-/* Dimensions scored per repetition: a few milliseconds even for scalar. */
-#define DIMS_PER_REPETITION 2000000
+/* Short repetitions, so that some fall between two turns of other processes. */
+#define CALLS_PER_REPETITION 256
+#define NS_PER_MEASUREMENT 1.2e7
 #define BATCH 16
 #define ERROR_PAIRS 400
 
@@ -116,14 +116,12 @@ prepare(Case *data, int bits, uint32_t dim, size_t count, ChsArena *arena)
 	data->factor_pointers = chs_alloc(arena, count * sizeof(void *));
 	for (size_t i = 0; i < count; i++)
 	{
-		chs_encode(&data->model, data->vectors + i % rows * dim,
-				   data->scratch, data->codes + i * bytes,
-				   data->factors + i);
+		chs_encode(&data->model, data->vectors + i % rows * dim, data->scratch,
+				   data->codes + i * bytes, data->factors + i);
 		data->code_pointers[i] = data->codes + i * bytes;
 		data->factor_pointers[i] = data->factors + i;
 	}
-	chs_query_init(&data->query, data->query_mem, &data->model,
-				   data->vectors);
+	chs_query_init(&data->query, data->query_mem, &data->model, data->vectors);
 }
 
 static void
@@ -200,18 +198,19 @@ run_from_code(const Work *work, size_t call)
 static double
 measure(Operation operation, const Work *work, int per_call)
 {
-	size_t calls = DIMS_PER_REPETITION / work->data->model.code_dim /
-				   (size_t) per_call;
+	double begin = read_clock_ns();
 	double best = INFINITY;
+	double end;
 
-	for (int repetition = 0; repetition < REPETITIONS; repetition++)
+	do
 	{
 		double start = read_clock_ns();
 
-		for (size_t call = 0; call < calls; call++)
+		for (size_t call = 0; call < CALLS_PER_REPETITION; call++)
 			operation(work, call);
-		best = fmin(best, (read_clock_ns() - start) / (double) calls);
-	}
+		end = read_clock_ns();
+		best = fmin(best, (end - start) / CALLS_PER_REPETITION);
+	} while (end - begin < NS_PER_MEASUREMENT);
 	return best / per_call;
 }
 
@@ -231,8 +230,7 @@ measure_error(Case *data)
 		double key = chs_distance_key(CHS_METRIC_L2, a, b, dim);
 		float est;
 
-		chs_encode(&data->model, b, data->scratch, data->codes,
-				   data->factors);
+		chs_encode(&data->model, b, data->scratch, data->codes, data->factors);
 		chs_query_init(&data->query, data->query_mem, &data->model, a);
 		chs_estimate(&data->query, &code, &factors, 1, &est, NULL);
 		sum += (est / key - 1) * (est / key - 1);
@@ -249,9 +247,8 @@ report(Case *data)
 	printf("%-7s %4d %5u %9.1f %9.1f %9.1f %8.0f %8.0f %9.0f",
 		   chs_isa_name(one.kernels->isa), data->model.bits, data->model.dim,
 		   measure(run_kernel, &one, 1), measure(run_kernel, &batch, BATCH),
-		   measure(run_estimate, &batch, BATCH),
-		   measure(run_encode, &one, 1), measure(run_query, &one, 1),
-		   measure(run_from_code, &one, 1));
+		   measure(run_estimate, &batch, BATCH), measure(run_encode, &one, 1),
+		   measure(run_query, &one, 1), measure(run_from_code, &one, 1));
 	printf(" %9.5f\n", measure_error(data));
 }
 

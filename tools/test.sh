@@ -263,7 +263,7 @@ suite_regress() {
 }
 
 suite_isolation() {
-	build stops STOPS=1 && start_server stops || return 1
+	build stops STOPS=1 ASSERTS=1 && start_server stops || return 1
 	installcheck stops STOPS=1 REGRESS= TAP_TESTS= \
 		${ISOLATION:+ISOLATION="$ISOLATION"} >"$log/isolation.log" 2>&1 || true
 	read_pg_regress "$log/isolation.log" || {
@@ -274,10 +274,14 @@ suite_isolation() {
 }
 
 suite_tap() {
-	build release || return 1
+	if [ -n "${CHASSIS_STRESS:-}" ]; then
+		build asserts ASSERTS=1 || return 1
+	else
+		build release || return 1
+	fi
 	server_socket=$work
 	# Two at a time: they mostly wait, for recovery or for each other.
-	installcheck release REGRESS= ISOLATION= PROVE_FLAGS="-I test/perl -j2 \
+	installcheck tap REGRESS= ISOLATION= PROVE_FLAGS="-I test/perl -j2 \
 		--timer" ${PROVE_TESTS:+PROVE_TESTS="$PROVE_TESTS"} \
 		>"$log/tap.log" 2>&1 || true
 	n=$(sed -n 's/^Files=[0-9]*, Tests=\([0-9]*\),.*/\1/p' "$log/tap.log")

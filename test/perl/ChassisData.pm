@@ -249,7 +249,8 @@ sub scan_returns_all
 	my ($class, $node, $table, $label, %o) = @_;
 	my $op = $o{op} // '<->';
 	my $settings = $o{settings} // '';
-	my $query = $o{query} // "(SELECT min(embedding) FROM $table)";
+	my $query = $o{query} // "(SELECT embedding FROM $table
+		WHERE embedding IS NOT NULL ORDER BY id LIMIT 1)";
 	my $scan = "SELECT id FROM $table ORDER BY embedding $op $query";
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -311,9 +312,10 @@ sub answers
 	my $clusters = $o{clusters} // 100;
 	my $inner = qq{SELECT t.id FROM $table t
 		ORDER BY t.embedding $op q.embedding LIMIT $limit};
+	# OFFSET 0, or the generator would be called for every row returned
 	my $outer = qq{(SELECT id, test_vector($seed, 1000000000 + id, $dim,
 		$clusters, 0.3)::vector AS embedding
-		FROM generate_series(1, $queries) AS id)};
+		FROM generate_series(1, $queries) AS id OFFSET 0)};
 
 	$class->assert_uses_index($node, '',
 		"SELECT * FROM $outer q CROSS JOIN LATERAL ($inner) f");
@@ -351,8 +353,9 @@ sub start_pgbench
 	  defined $o{seconds}
 	  ? ('--time', $o{seconds})
 	  : ('--transactions', $o{transactions});
-	foreach my $script (@{ $o{scripts} })
+	foreach my $entry (@{ $o{scripts} })
 	{
+		my $script = $entry;
 		my $weight = $script =~ s/\@(\d+)\s*\z// ? $1 : 1;
 		my $file = $node->basedir . "/$name-" . $n++ . '.sql';
 
@@ -377,6 +380,7 @@ sub finish_pgbench
 	$handle->{run}->finish;
 	note("$handle->{name}: ",
 		join(', ', grep { /processed|tps|latency/ } split /\n/, $handle->{out}));
+	$handle->{err} =~ s/^pgbench: setting random seed.*\n//;
 	return ($handle->{run}->full_result(0), $handle->{err});
 }
 
@@ -402,35 +406,40 @@ sub is_running
 =item ChassisData->kill_hard($node)
 
 Kills the postmaster and then each of its children, all with SIGKILL: none of
-them gets to do another thing.  start_after_crash starts it again; what the
-dead held is given back by the kernel a moment later.
+them gets to do another thing.  Returns when they are gone.
+
+=item ChassisData->start_after_crash($node)
+
+Starts it again, as soon as whatever of the old server was missed by the list
+of children has noticed that its parent is gone and has left the shared memory.
 
 =cut
 
 sub kill_hard
 {
 	my ($class, $node) = @_;
+	my ($postmaster) = split /\n/, slurp_file($node->data_dir . '/postmaster.pid');
 	my @children = split /\n/,
 	  $node->safe_psql('postgres',
 		'SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()');
 
 	$node->kill9;
 	kill 'KILL', @children;
+	foreach my $pid ($postmaster, @children)
+	{
+		for (my $tries = 10 * $patience; kill 0, $pid; $tries--)
+		{
+			die "process $pid does not die\n" if $tries == 0;
+			usleep(100_000);
+		}
+	}
 	return;
 }
-
-=pod
-
-=item ChassisData->start_after_crash($node)
-
-=cut
 
 sub start_after_crash
 {
 	my ($class, $node) = @_;
 
-	# A child that was born after the list was made ends when it notices that
-	# its parent has gone; until then it keeps the shared memory.
 	for (my $tries = 5 * $patience; $tries > 0; $tries--)
 	{
 		return if $node->start(fail_ok => 1);

@@ -16,7 +16,7 @@ use ChassisData;
 use Test::More;
 
 my $scale = ChassisCluster->scale;
-my $rows = 4000;
+my $rows = 3000;
 
 my $primary = ChassisCluster->new_node(
 	'primary',
@@ -118,7 +118,7 @@ is( $primary->safe_psql('postgres',
 	'graph',
 	'the index became a graph');
 compare('turned into a graph, leftovers not yet linked');
-insert_rows(1011, 2000);
+insert_rows(1011, 1500);
 compare('a graph filled by inserts');
 
 # ---- a build ----
@@ -157,7 +157,7 @@ on_all('DELETE FROM TABLE_NAME WHERE id % 2 = 0');
 compare('deleted, not vacuumed');
 on_all('VACUUM TABLE_NAME');
 compare('vacuumed');
-insert_rows($rows + 1001, $rows + 2000);
+insert_rows($rows + 1001, $rows + 1500);
 compare('inserts into freed slots');
 
 # ---- scans on the standby while the primary removes rows ----
@@ -165,7 +165,7 @@ compare('inserts into freed slots');
 my $readers = ChassisData->start_pgbench(
 	$standby, 'readers',
 	clients => 2,
-	transactions => 400 * $scale,
+	transactions => 150 * $scale,
 	scripts => [
 		q{\set id random(1, 100)
 		SET enable_seqscan = off;
@@ -175,17 +175,17 @@ my $readers = ChassisData->start_pgbench(
 		q{SET enable_seqscan = off;
 		SELECT 1 / (count(*) = count(DISTINCT id))::integer
 		FROM (SELECT id FROM outside ORDER BY embedding <=>
-			test_vector(1, 1000000001, 32, 100, 0.3)::vector) AS f;
+			(SELECT test_vector(1, 1000000001, 32, 100, 0.3)::vector)) AS f;
 	}
 	]);
 my $rounds = 0;
 while ($rounds < 3 || ChassisData->is_running($readers))
 {
-	my $first = $rounds * 1000 % $rows;
+	my $first = $rounds * 300 % $rows;
 
-	on_all("DELETE FROM TABLE_NAME WHERE id BETWEEN $first AND $first + 999");
+	on_all("DELETE FROM TABLE_NAME WHERE id BETWEEN $first AND $first + 299");
 	on_all('VACUUM TABLE_NAME');
-	insert_rows($first, $first + 999);
+	insert_rows($first, $first + 299);
 	$rounds++;
 }
 my ($status, $said) = ChassisData->finish_pgbench($readers);

@@ -75,8 +75,7 @@ mem_fixture_create(const MemFixtureParams *params)
 	MemFixture *fixture = calloc(1, sizeof(*fixture));
 	size_t row_bytes = params->dim * sizeof(float);
 	ChsGraphParams graph_params = {.m = params->m,
-								   .ef_construction =
-									   params->ef_construction,
+								   .ef_construction = params->ef_construction,
 								   .seed = params->seed};
 	ChsMemParams mem_params = {.m = params->m,
 							   .vector_bytes = (uint32_t) row_bytes};
@@ -89,8 +88,7 @@ mem_fixture_create(const MemFixtureParams *params)
 	fixture->rows.count = params->count;
 	fixture->rows.dim = params->dim;
 	train_model(fixture);
-	mem_params.code_bytes = (uint32_t) chs_code_bytes(params->dim,
-													  params->bits);
+	mem_params.code_bytes = (uint32_t) chs_code_bytes(params->dim, params->bits);
 	fixture->area_bytes = chs_mem_estimate(&mem_params, params->count);
 	fixture->area = chs_alloc(fixture->arena, fixture->area_bytes);
 	/* not zeroed: the store must not rely on that */
@@ -170,8 +168,7 @@ mem_fixture_link_knn(MemFixture *fixture, int k)
 	for (uint32_t row = 0; row < count; row++)
 	{
 		OracleQuery query = {&fixture->rows, fixture->params.metric,
-							 fixture->values +
-								 (size_t) row * fixture->rows.dim};
+							 fixture->values + (size_t) row * fixture->rows.dim};
 		size_t found = oracle_search(&query, (size_t) k + 1, hits);
 		uint32_t before = (row + count - 1) % count;
 		uint32_t after = (row + 1) % count;
@@ -218,12 +215,11 @@ mem_fixture_insert(MemFixture *fixture, uint32_t row, ChsNodeRef *ref)
 const float *
 mem_fixture_query(MemFixture *fixture, uint32_t number)
 {
-	const float *vector =
-		fixture->values + ((size_t) fixture->params.count + number) *
+	const float *vector = fixture->values +
+						  ((size_t) fixture->params.count + number) *
 							  fixture->params.dim;
 
-	chs_query_init(&fixture->query, fixture->query_mem, &fixture->model,
-				   vector);
+	chs_query_init(&fixture->query, fixture->query_mem, &fixture->model, vector);
 	return vector;
 }
 

@@ -23,7 +23,7 @@ typedef struct MemFixtureParams
 	int bits;
 	uint32_t dim;
 	uint32_t count; /* rows */
-	int clusters;	/* the rows lie around so many points; 0: uniform */
+	int clusters;   /* the rows lie around so many points; 0: uniform */
 	int m;
 	int ef_construction;
 	uint64_t seed;

@@ -39,8 +39,8 @@ compare_entries(const void *a, const void *b)
 static void
 test_rank(void)
 {
-	const float values[] = {-FLT_MAX, -1e10f,	-1.0f, -FLT_MIN, 0.0f,
-							FLT_MIN,  0x1p-20f, 1.0f,  1e10f,	 FLT_MAX};
+	const float values[] = {-FLT_MAX, -1e10f,   -1.0f, -FLT_MIN, 0.0f,
+							FLT_MIN,  0x1p-20f, 1.0f,  1e10f,    FLT_MAX};
 	const ChsNodeId ids[] = {0, 1, 0x40000000, 0x7ffffffe};
 	int n = (int) (sizeof(values) / sizeof(values[0]));
 
@@ -85,8 +85,8 @@ run_window(ChsWindow *window, int capacity, int count, ChsRng *rng)
 		all[i] = rank;
 		qsort(all, (size_t) i + 1, sizeof(ChsRank), compare_ranks);
 		CHECK_EQ(admitted, i < capacity || rank <= all[capacity - 1]);
-		if (admitted && chs_window_insert(window, rank, (uint32_t) i, &lost,
-										  &lost_at))
+		if (admitted &&
+			chs_window_insert(window, rank, (uint32_t) i, &lost, &lost_at))
 		{
 			lost_count++;
 			CHECK_EQ(chs_rank_id(lost), lost_at);

@@ -23,8 +23,8 @@
 
 #define COUNT(array) ((int) (sizeof(array) / sizeof((array)[0])))
 
-static const uint32_t all_dims[] = {1,	 2,	  3,   63,	64,	 65,   127,	 128,
-									200, 384, 768, 784, 960, 1536, 4100, 16000};
+static const uint32_t all_dims[] = {
+	1, 2, 3, 63, 64, 65, 127, 128, 200, 384, 768, 784, 960, 1536, 4100, 16000};
 static const int all_bits[] = {1, 2, 4, 8};
 
 static float
@@ -62,8 +62,8 @@ static ChsModel
 train(ChsMetric metric, int bits, uint32_t dim, const float *rows, size_t n,
 	  ChsArena *arena)
 {
-	ChsModel model = {.metric = metric, .bits = (uint8_t) bits, .dim = dim,
-					  .seed = 7};
+	ChsModel model = {
+		.metric = metric, .bits = (uint8_t) bits, .dim = dim, .seed = 7};
 
 	chs_model_train(&model, chs_alloc(arena, dim * sizeof(float)),
 					chs_alloc(arena, dim * sizeof(float)), rows, n, arena);
@@ -140,8 +140,8 @@ test_same_on_every_set(ChsArena *arena)
 				uint8_t *got = chs_alloc(arena, bytes);
 				ChsModel model = train((ChsMetric) metric, all_bits[b], dim,
 									   rows, 20, arena);
-				void *scratch =
-					chs_alloc(arena, chs_encode_scratch_bytes(&model));
+				void *scratch = chs_alloc(arena,
+										  chs_encode_scratch_bytes(&model));
 				ChsFactors want_factors;
 				ChsFactors factors;
 
@@ -153,8 +153,7 @@ test_same_on_every_set(ChsArena *arena)
 						continue;
 					CHECK(chs_encode(&model, rows, scratch, got, &factors));
 					CHECK(memcmp(got, want, bytes) == 0);
-					CHECK(memcmp(&factors, &want_factors, sizeof(factors)) ==
-						  0);
+					CHECK(memcmp(&factors, &want_factors, sizeof(factors)) == 0);
 				}
 			}
 		arena_malloc_reset(arena);
@@ -205,8 +204,7 @@ test_mean(ChsArena *arena)
 
 				if ((r >= 3 && r <= 5) || (cosine && r == 6))
 					continue;
-				sum += cosine ? row[i] / sqrt(multiply(row, row, dim))
-							  : row[i];
+				sum += cosine ? row[i] / sqrt(multiply(row, row, dim)) : row[i];
 			}
 			sum /= (double) n - (cosine ? 4 : 3);
 			CHECK_NEAR(model.mean[i], sum, 1e-7 * (fabs(sum) + 0.01));
@@ -229,8 +227,11 @@ test_finish(ChsArena *arena)
 {
 	float *rows = draw_rows(30, 100, 12, arena);
 	ChsModel model = train(CHS_METRIC_IP, 2, 100, rows, 30, arena);
-	ChsModel again = {.metric = CHS_METRIC_IP, .bits = 2, .dim = 100,
-					  .seed = 7, .mean = model.mean};
+	ChsModel again = {.metric = CHS_METRIC_IP,
+					  .bits = 2,
+					  .dim = 100,
+					  .seed = 7,
+					  .mean = model.mean};
 
 	chs_model_finish(&again);
 	CHECK_EQ(again.code_dim, model.code_dim);
@@ -301,10 +302,10 @@ test_factors(ChsArena *arena)
 			{
 				ChsModel model = train((ChsMetric) metric, all_bits[b], dim,
 									   rows, 10, arena);
-				uint8_t *code =
-					chs_alloc(arena, chs_code_bytes(dim, all_bits[b]));
-				void *scratch =
-					chs_alloc(arena, chs_encode_scratch_bytes(&model));
+				uint8_t *code = chs_alloc(arena,
+										  chs_code_bytes(dim, all_bits[b]));
+				void *scratch = chs_alloc(arena,
+										  chs_encode_scratch_bytes(&model));
 				ChsFactors factors;
 
 				for (int r = 9; r < 12; r++)
@@ -339,8 +340,7 @@ make_single(ChsMetric metric, int bits, uint32_t dim, const float *mean,
 	memset(&single, 0, sizeof(single));
 	single.model = train(metric, bits, dim, mean, 1, arena);
 	single.code = chs_alloc(arena, chs_code_bytes(dim, bits));
-	single.scratch =
-		chs_alloc(arena, chs_encode_scratch_bytes(&single.model));
+	single.scratch = chs_alloc(arena, chs_encode_scratch_bytes(&single.model));
 	single.query_mem = chs_alloc(arena, chs_query_bytes(&single.model));
 	return single;
 }
@@ -360,8 +360,7 @@ estimate_single(Single *single, const float *query, float *err)
 	const ChsFactors *factors = &single->factors;
 	float est;
 
-	if (!chs_query_init(&single->query, single->query_mem, &single->model,
-						query))
+	if (!chs_query_init(&single->query, single->query_mem, &single->model, query))
 		return NAN;
 	chs_estimate(&single->query, &code, &factors, 1, &est, err);
 	return est;
@@ -378,8 +377,8 @@ test_refused(ChsArena *arena)
 		{
 			int bits = b == 4 ? CHS_BITS_NONE : all_bits[b];
 			float *row = draw_rows(1, 70, 5, arena);
-			Single single =
-				make_single((ChsMetric) metric, bits, 70, row, arena);
+			Single single = make_single((ChsMetric) metric, bits, 70, row,
+										arena);
 			ChsFactors zero = {0, 0, 0, 0};
 
 			for (int i = 0; i < COUNT(bad); i++)
@@ -397,11 +396,9 @@ test_refused(ChsArena *arena)
 				row[69] = kept;
 			}
 			memset(row, 0, 70 * sizeof(float));
-			CHECK(encode_single(&single, row) ==
-				  (metric != CHS_METRIC_COSINE));
-			CHECK(chs_query_init(&single.query, single.query_mem,
-								 &single.model, row) ==
-				  (metric != CHS_METRIC_COSINE));
+			CHECK(encode_single(&single, row) == (metric != CHS_METRIC_COSINE));
+			CHECK(chs_query_init(&single.query, single.query_mem, &single.model,
+								 row) == (metric != CHS_METRIC_COSINE));
 		}
 	arena_malloc_reset(arena);
 }
@@ -561,8 +558,8 @@ test_exact(ChsArena *arena)
 										rows, arena);
 			const uint8_t *code = single.code;
 			const ChsFactors *factors = &single.factors;
-			double key =
-				chs_distance_key((ChsMetric) metric, rows, rows + dim, dim);
+			double key = chs_distance_key((ChsMetric) metric, rows, rows + dim,
+										  dim);
 			ChsQuery from_code;
 			void *mem = chs_alloc(arena, chs_query_bytes(&single.model));
 			ChsFactors query_factors;

@@ -134,9 +134,9 @@ make_skewed(ChsArena *arena)
 		for (uint32_t i = 0; i < dim; i++)
 		{
 			float spread = powf((float) (i + 1), -0.6f);
-			float value =
-				length * spread * (direction[i] + 0.7f * draw_gauss(&rng)) +
-				(i % 3 == 0 ? -0.2f : 1.5f) * spread;
+			float value = length * spread *
+							  (direction[i] + 0.7f * draw_gauss(&rng)) +
+						  (i % 3 == 0 ? -0.2f : 1.5f) * spread;
 
 			rows[r * dim + i] = i % 3 == 0 && value < 0 ? 0 : value;
 		}
@@ -167,8 +167,7 @@ build(const Data *data, ChsMetric metric, int bits, ChsArena *arena)
 	for (int r = 0; r < ROWS; r++)
 	{
 		CHECK(chs_encode(model, data->rows + (size_t) r * data->dim, scratch,
-						 index->codes + (size_t) r * bytes,
-						 index->factors + r));
+						 index->codes + (size_t) r * bytes, index->factors + r));
 		index->code_pointers[r] = index->codes + (size_t) r * bytes;
 		index->factor_pointers[r] = index->factors + r;
 	}
@@ -192,9 +191,9 @@ ask(Index *index, int row, bool as_code)
 	chs_estimate(&query, index->code_pointers, index->factor_pointers, ROWS,
 				 index->est, index->err);
 	for (int r = 0; r < ROWS; r++)
-		index->key[r] =
-			oracle_key(index->model.metric, vector,
-					   data->rows + (size_t) r * data->dim, data->dim);
+		index->key[r] = oracle_key(index->model.metric, vector,
+								   data->rows + (size_t) r * data->dim,
+								   data->dim);
 }
 
 static double
@@ -236,7 +235,8 @@ print_deviations(const Index *index, const char *what, const Deviations *all)
 		   "%.3f %%  relative error %.5f\n",
 		   index->data->name, metric_names[index->model.metric],
 		   index->model.bits, what, all->sum / (double) all->count,
-		   root_mean_square(all), 100.0 * (double) all->outside / (double) all->count,
+		   root_mean_square(all),
+		   100.0 * (double) all->outside / (double) all->count,
 		   all->relative / (double) all->count);
 }
 
@@ -252,18 +252,18 @@ check_deviations(const Index *index, const Deviations *all)
 	double count = (double) all->count;
 	bool l1 = index->model.metric == CHS_METRIC_L1;
 
-	CHECK(fabs(all->sum / count) <
-		  (l1 ? 2.5 : index->data->clustered ? 0.5 : 0.1));
+	CHECK(fabs(all->sum / count) < (l1                       ? 2.5
+									: index->data->clustered ? 0.5
+															 : 0.1));
 	CHECK(root_mean_square(all) < (l1 ? 2.5 : 1.15));
 	CHECK((double) all->outside < 0.01 * count);
 	if (index->data->gaussian && !l1)
 		CHECK(root_mean_square(all) > 0.85);
 	if (index->data->gaussian && index->model.metric == CHS_METRIC_L2)
-		CHECK(all->relative / count <
-			  (index->model.bits == 1	? 0.06
-			   : index->model.bits == 2 ? 0.03
-			   : index->model.bits == 4 ? 0.009
-										: 0.001));
+		CHECK(all->relative / count < (index->model.bits == 1   ? 0.06
+									   : index->model.bits == 2 ? 0.03
+									   : index->model.bits == 4 ? 0.009
+																: 0.001));
 }
 
 /* Queries that are not indexed, against all codes. */
@@ -379,8 +379,7 @@ test_code_against_code(Index *index)
 
 		CHECK(fabs(far.sum / (double) far.count) < (coarse ? 0.2 : 0.1));
 		CHECK(root_mean_square(&far) < (coarse ? 1.5 : 1.15));
-		CHECK((double) far.outside <
-			  (coarse ? 0.05 : 0.01) * (double) far.count);
+		CHECK((double) far.outside < (coarse ? 0.05 : 0.01) * (double) far.count);
 	}
 }
 

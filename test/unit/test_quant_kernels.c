@@ -47,8 +47,7 @@ read_level(const uint8_t *code, int bits, uint32_t dim)
 	uint32_t within = dim % 64;
 	uint8_t byte = code[dim / 64 * block_bytes + within % block_bytes];
 
-	return byte >> (within / block_bytes * (uint32_t) bits) &
-		   ((1 << bits) - 1);
+	return byte >> (within / block_bytes * (uint32_t) bits) & ((1 << bits) - 1);
 }
 
 /* A block whose levels are known, byte by byte. */
@@ -172,8 +171,8 @@ compare_l1(const ChsQuantKernels *kernels, int bits, uint32_t code_dim)
 		double within;
 
 		/* one in eight stands exactly between two levels */
-		levels[i] = (float) (random & 0xffff) / 65536.0f *
-						(float) (2 << bits) - (float) (1 << (bits - 1));
+		levels[i] = (float) (random & 0xffff) / 65536.0f * (float) (2 << bits) -
+					(float) (1 << (bits - 1));
 		if (random >> 61 == 0)
 			levels[i] = (float) (i % 5) + 0.5f;
 		step[i] = (float) (random >> 16 & 0xff) / 16.0f;
@@ -194,7 +193,7 @@ compare_l1(const ChsQuantKernels *kernels, int bits, uint32_t code_dim)
 static void
 test_set(const ChsQuantKernels *kernels)
 {
-	static const uint32_t dims[] = {64,	 128, 192, 256,	 320,  448,
+	static const uint32_t dims[] = {64,  128, 192,  256,  320,  448,
 									832, 960, 1344, 1408, 4160, MAX_DIMS};
 
 	for (int b = 0; b < 4; b++)

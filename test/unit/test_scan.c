@@ -253,8 +253,7 @@ static int fresh_asked;
 static int stale_levels;
 
 static int
-give_stale_entries(ChsStore *store, bool fresh,
-				   ChsNodeRef entry[CHS_MAX_LEVELS])
+give_stale_entries(ChsStore *store, bool fresh, ChsNodeRef entry[CHS_MAX_LEVELS])
 {
 	if (fresh)
 	{
@@ -289,9 +288,8 @@ test_descend(void)
 	store->ops->set_entry(store, 1, none, (ChsNodeRef){5, 0});
 	n = chs_graph_descend(&fx->graph, 0, &fx->query, starts);
 	CHECK_EQ(n, CHS_DESCENT_WIDTH);
-	chs_graph_search_level(&fx->graph, 1, &fx->query,
-						   &(ChsNodeRef){2, 0}, 1, CHS_DESCENT_WIDTH, false,
-						   nearest);
+	chs_graph_search_level(&fx->graph, 1, &fx->query, &(ChsNodeRef){2, 0}, 1,
+						   CHS_DESCENT_WIDTH, false, nearest);
 	for (int i = 0; i < n; i++)
 		CHECK_EQ(starts[i].id, nearest[i].down);
 	CHECK_EQ(chs_graph_descend(&fx->graph, 1, &fx->query, starts), 1);

@@ -296,8 +296,7 @@ test_duplicate(int source)
 	float other[40];
 
 	if (source > 0)
-		chs_mem_create(&fx->mem, fx->area, fx->area_bytes, &params,
-					   &fx->model);
+		chs_mem_create(&fx->mem, fx->area, fx->area_bytes, &params, &fx->model);
 	fx->mem.context = &seen;
 	fx->mem.place_vector = place_vector;
 	fx->mem.extra_tid = keep_tid;
@@ -341,10 +340,8 @@ fill_area(ChsMemStore *mem, const ChsMemParams *params, uint64_t seed)
 	for (;;)
 	{
 		int level = chs_graph_draw_level(&law, n, 8, 1 << 30);
-		ChsNewNode node = {.existing = none,
-						   .factors = &factors,
-						   .code = code,
-						   .down = none};
+		ChsNewNode node = {
+			.existing = none, .factors = &factors, .code = code, .down = none};
 
 		if (!chs_mem_promise(mem, level))
 			break;

@@ -74,8 +74,7 @@ chs_window_insert(ChsWindow *window, ChsRank rank, uint32_t at,
 	tail = (size_t) (window->n - place);
 	memmove(window->ranks + place + 1, window->ranks + place,
 			tail * sizeof(ChsRank));
-	memmove(window->at + place + 1, window->at + place,
-			tail * sizeof(uint32_t));
+	memmove(window->at + place + 1, window->at + place, tail * sizeof(uint32_t));
 	window->ranks[place] = rank;
 	window->at[place] = at;
 	window->n++;
@@ -96,8 +95,7 @@ void
 chs_heap_grow(ChsHeap *heap)
 {
 	size_t room = heap->room == 0 ? HEAP_FIRST_ROOM : 2 * heap->room;
-	ChsHeapEntry *entries = chs_alloc(heap->arena,
-									  room * sizeof(ChsHeapEntry));
+	ChsHeapEntry *entries = chs_alloc(heap->arena, room * sizeof(ChsHeapEntry));
 
 	if (heap->n > 0)
 		memcpy(entries, heap->entries, heap->n * sizeof(ChsHeapEntry));

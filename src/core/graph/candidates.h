@@ -43,7 +43,7 @@ chs_rank(float est, ChsNodeId id)
 
 	memcpy(&bits, &est, sizeof(bits));
 	/* negative: all bits; positive: the sign bit only */
-	bits ^= (uint32_t) -(int32_t) (bits >> 31) | UINT32_C(0x80000000);
+	bits ^= (uint32_t) - (int32_t) (bits >> 31) | UINT32_C(0x80000000);
 	return ((ChsRank) bits << 32) | ((ChsRank) id << 1);
 }
 
@@ -129,7 +129,7 @@ typedef struct ChsHeapEntry
 	double key;
 	ChsNodeId id;
 	uint16_t version; /* the caller's */
-	uint16_t tag;	  /* the caller's */
+	uint16_t tag;     /* the caller's */
 } ChsHeapEntry;
 
 /* A binary heap, smallest (key, id) first. */

@@ -19,9 +19,6 @@
 
 #include "core/base/rng.h"
 
-/* Window of a search that only looks for an equal vector. */
-#define DUPLICATE_EF 32
-
 /*
  * Candidates carried down to the node's own levels.  More than a query
  * carries: a node that comes down in the wrong place is linked there for good.
@@ -273,26 +270,17 @@ insert_level(ChsGraph *graph, int level, Insertion *insertion)
 	return true;
 }
 
-/* Inner product alone: the nearest by its key is not the equal vector. */
-static bool
-needs_own_lookup(const ChsModel *model)
-{
-	return model->metric == CHS_METRIC_IP;
-}
-
 ChsInsertResult
 chs_graph_insert(ChsGraph *graph, const ChsNewNode *node,
 				 const ChsQuery *query, int level, ChsNodeRef *ref)
 {
 	ChsStore *store = graph->store;
-	Insertion insertion = {.node = node, .query = query};
+	Insertion insertion = {.node = node};
 	int levels;
 
 	chs_link_work(graph);
-	if (needs_own_lookup(store->model) &&
-		node->existing.id == CHS_NODE_NONE &&
-		chs_graph_add_duplicate(graph, node, query, DUPLICATE_EF, ref))
-		return CHS_INSERT_DUPLICATE;
+	query = chs_link_view(graph, query, node->code, node->factors);
+	insertion.query = query;
 	levels = store->ops->entries(store, false, insertion.entry);
 	for (int l = levels; l < CHS_MAX_LEVELS; l++)
 		insertion.entry[l].id = CHS_NODE_NONE;
@@ -312,39 +300,15 @@ chs_graph_insert(ChsGraph *graph, const ChsNewNode *node,
 	return CHS_INSERT_NEW;
 }
 
-/*
- * A query for the node that is nearest to an equal vector under every metric.
- * Codes under inner product are those of L2 (the centred vector; only a factor
- * more is stored), so a copy of the model that says L2 makes such a query.
- */
-static const ChsQuery *
-view_as_l2(ChsGraph *graph, const ChsNewNode *node, const ChsQuery *query,
-		   ChsModel *model, ChsQuery *view)
-{
-	ChsLinkWork *work = graph->work->link;
-
-	*model = *graph->store->model;
-	if (!needs_own_lookup(model))
-		return query;
-	model->metric = CHS_METRIC_L2;
-	if (query->vector == NULL ||
-		!chs_query_init(view, work->query_mem, model, query->vector))
-		chs_query_from_code(view, work->query_mem, model, node->code,
-							node->factors);
-	return view;
-}
-
 bool
 chs_graph_add_duplicate(ChsGraph *graph, const ChsNewNode *node,
 						const ChsQuery *query, int ef, ChsNodeRef *ref)
 {
 	ChsLinkWork *work = chs_link_work(graph);
-	ChsModel model;
-	ChsQuery view;
 	ChsNodeRef starts[CHS_DESCENT_WIDTH];
 	int n;
 
-	query = view_as_l2(graph, node, query, &model, &view);
+	query = chs_link_view(graph, query, node->code, node->factors);
 	if (ef > work->candidates)
 		ef = work->candidates;
 	chs_link_found(graph, 0);

@@ -49,7 +49,7 @@ chs_link_work(ChsGraph *graph)
 	work->search_ids =
 		chs_alloc(arena, (size_t) work->candidates * sizeof(ChsNodeId));
 	work->own_mem = chs_alloc(arena, chs_node_copy_bytes(graph->store->model));
-	work->query_mem = chs_alloc(arena, chs_query_bytes(graph->store->model));
+	work->view_mem = chs_alloc(arena, chs_query_bytes(graph->store->model));
 	work->proposals = chs_alloc(arena, (size_t) lists * sizeof(ChsProposal));
 	for (int i = 0; i < lists; i++)
 	{
@@ -71,6 +71,28 @@ chs_link_found(ChsGraph *graph, int level)
 	if (work->found[level] == NULL)
 		work->found[level] = chs_alloc(
 			graph->arena, (size_t) work->candidates * sizeof(ChsScored));
+}
+
+/*
+ * Codes of an inner product index are those of L2 (of the centred vector; one
+ * more factor is stored), so a copy of the model that says L2 is all it takes.
+ */
+const ChsQuery *
+chs_link_view(ChsGraph *graph, const ChsQuery *query, const uint8_t *code,
+			  const ChsFactors *factors)
+{
+	ChsLinkWork *work = graph->work->link;
+
+	if (graph->store->model->metric != CHS_METRIC_IP)
+		return query;
+	work->view_model = *graph->store->model;
+	work->view_model.metric = CHS_METRIC_L2;
+	if (query->vector == NULL ||
+		!chs_query_init(&work->view, work->view_mem, &work->view_model,
+						query->vector))
+		chs_query_from_code(&work->view, work->view_mem, &work->view_model,
+							code, factors);
+	return &work->view;
 }
 
 int

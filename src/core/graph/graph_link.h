@@ -41,7 +41,9 @@ typedef struct ChsLinkWork
 	ChsNodeId *ids;				 /* [candidates + CHS_MAX_DEGREE] */
 	int *order;					 /* likewise: members, nearest first */
 	ChsNodeId *search_ids;		 /* [candidates] */
-	void *query_mem;			 /* for a query made here */
+	ChsModel view_model;		 /* see chs_link_view */
+	ChsQuery view;
+	void *view_mem;
 	ChsNodeCopy own;			 /* the pool's centre, when it was fetched */
 	void *own_mem;				 /* its factors and code */
 	ChsList list;				 /* of one neighbour */
@@ -60,6 +62,17 @@ extern ChsLinkWork *chs_link_work(ChsGraph *graph);
 
 /* Sees to it that work->found[level] has room for work->candidates. */
 extern void chs_link_found(ChsGraph *graph, int level);
+
+/*
+ * The query to search with for a node's neighbourhood, and for a node with an
+ * equal vector: `query`, which stands for that node, unless the metric is the
+ * inner product, under which the nearest of a vector are the long ones and
+ * not those around it.  Then one by L2 from query->vector, or else from the
+ * code; valid until the next call.
+ */
+extern const ChsQuery *chs_link_view(ChsGraph *graph, const ChsQuery *query,
+									 const uint8_t *code,
+									 const ChsFactors *factors);
 
 /* Edges that a list of this level may hold. */
 extern int chs_link_capacity(const ChsGraph *graph, int level);

@@ -108,16 +108,18 @@ load_nearest(ChsGraph *graph, int ef)
 {
 	ChsLinkWork *work = graph->work->link;
 	ChsPool *pool = &work->pool;
+	const ChsQuery *query = chs_link_view(graph, &pool->centre, work->own.code,
+										  work->own.factors);
 	ChsNodeRef starts[CHS_DESCENT_WIDTH];
 	int level = pool->level;
 	int n;
 
 	chs_link_found(graph, level);
-	n = chs_graph_descend(graph, level, &pool->centre, starts);
+	n = chs_graph_descend(graph, level, query, starts);
 	if (n == 0)
 		return;
-	n = chs_graph_search_level(graph, level, &pool->centre, starts, n, ef,
-							   false, work->found[level]);
+	n = chs_graph_search_level(graph, level, query, starts, n, ef, false,
+							   work->found[level]);
 	for (int i = 0; i < n; i++)
 		work->search_ids[i] = work->found[level][i].id;
 	(void) chs_pool_load(pool, work->search_ids, n);

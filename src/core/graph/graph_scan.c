@@ -40,7 +40,7 @@
 /* Tags in the heaps. */
 #define TAG_NONE 0
 #define TAG_EXPANDED 1 /* rest: its neighbours are known */
-#define TAG_ADDED 2	   /* exact: came by chs_scan_add */
+#define TAG_ADDED 2    /* exact: came by chs_scan_add */
 
 /* Why there will be no further window. */
 typedef enum SearchState
@@ -63,16 +63,16 @@ struct ChsScan
 	ChsVisited visited;
 	ChsWindow window;
 	ChsHeap detour; /* dead nodes not expanded yet, by estimate */
-	ChsHeap rest;	/* live nodes that no window has held, by estimate */
-	uint64_t seen;	/* live nodes met */
+	ChsHeap rest;   /* live nodes that no window has held, by estimate */
+	uint64_t seen;  /* live nodes met */
 
 	/* emission */
-	ChsHeap pool;		  /* met, not reranked, by bound */
-	ChsHeap exact;		  /* reranked or added, not returned, by key */
+	ChsHeap pool;         /* met, not reranked, by bound */
+	ChsHeap exact;        /* reranked or added, not returned, by key */
 	ChsVisited returned;  /* gone out, dropped or skipped */
-	uint64_t added;		  /* by chs_scan_add */
+	uint64_t added;       /* by chs_scan_add */
 	uint64_t window_rows; /* rows of all windows so far */
-	uint64_t taken;		  /* graph rows out of pool and exact for good */
+	uint64_t taken;       /* graph rows out of pool and exact for good */
 	uint64_t taken_added; /* the same of the added ones */
 	double last_key;
 
@@ -96,8 +96,7 @@ chs_scan_create(ChsGraph *graph, ChsArena *arena)
 }
 
 void
-chs_scan_start(ChsScan *scan, const ChsScanParams *params,
-			   const ChsQuery *query)
+chs_scan_start(ChsScan *scan, const ChsScanParams *params, const ChsQuery *query)
 {
 	ChsStore *store = scan->graph->store;
 	uint32_t capacity = store->ops->capacity(store, 0);
@@ -139,10 +138,10 @@ enter_window(ChsScan *scan, ChsRank rank)
 	}
 	else
 		lost = rank;
-	chs_heap_add(&scan->rest,
-				 (ChsHeapEntry){chs_rank_est(lost), chs_rank_id(lost), 0,
-								(lost & CHS_RANK_MARK) ? TAG_EXPANDED
-													   : TAG_NONE});
+	chs_heap_add(
+		&scan->rest,
+		(ChsHeapEntry){chs_rank_est(lost), chs_rank_id(lost), 0,
+					   (lost & CHS_RANK_MARK) ? TAG_EXPANDED : TAG_NONE});
 }
 
 /* Takes in the first n nodes of the workspace. */
@@ -157,8 +156,8 @@ take_scored(ChsScan *scan, int n)
 		double bound;
 
 		if (node->state == CHS_SLOT_DEAD)
-			chs_heap_add(&scan->detour, (ChsHeapEntry){node->est, node->id,
-													   0, TAG_NONE});
+			chs_heap_add(&scan->detour,
+						 (ChsHeapEntry){node->est, node->id, 0, TAG_NONE});
 		if (node->state != CHS_SLOT_LIVE)
 			continue;
 		bound = node->est - BOUND_DEVIATIONS * node->err -
@@ -251,8 +250,7 @@ search_window(ChsScan *scan)
 		scan->stats.expanded++;
 	}
 	scan->window_rows += (uint64_t) scan->window.n;
-	if (scan->state == SEARCH_GOES_ON && scan->rest.n == 0 &&
-		scan->detour.n == 0)
+	if (scan->state == SEARCH_GOES_ON && scan->rest.n == 0 && scan->detour.n == 0)
 		scan->state = SEARCH_EXHAUSTED;
 }
 
@@ -320,8 +318,8 @@ static void
 settle_first(ChsScan *scan)
 {
 	while (scan->pool.n > 0 &&
-		   (scan->exact.n == 0 || chs_heap_min(&scan->pool)->key <=
-									  chs_heap_min(&scan->exact)->key))
+		   (scan->exact.n == 0 ||
+			chs_heap_min(&scan->pool)->key <= chs_heap_min(&scan->exact)->key))
 		rerank_batch(scan,
 					 scan->stats.reranked == 0 ? RERANK_FIRST : RERANK_BATCH);
 }

@@ -105,9 +105,8 @@ offer_scored(ChsGraphWork *work, int n, bool dead)
 			continue;
 		if (node->state == CHS_SLOT_DEAD && !dead)
 		{
-			chs_heap_add(&work->detour,
-						 (ChsHeapEntry){node->est, node->id, node->version,
-										TAG_NONE});
+			chs_heap_add(&work->detour, (ChsHeapEntry){node->est, node->id,
+													   node->version, TAG_NONE});
 			continue;
 		}
 		/* the payload of the entry that is driven out makes place for it */

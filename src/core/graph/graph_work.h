@@ -28,7 +28,7 @@ typedef struct ChsGraphWork
 	/* chs_graph_search_level, for the length of one call */
 	ChsVisited visited;
 	ChsWindow window;
-	ChsHeap detour;	  /* dead nodes to pass through */
+	ChsHeap detour;   /* dead nodes to pass through */
 	ChsScored *found; /* payload of the window's entries, by its `at` */
 	int found_room;
 

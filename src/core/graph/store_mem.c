@@ -2,9 +2,7 @@
  * store_mem.c
  *	  A node store in memory: index build, unit tests, fuzzing.
  *
- * The area starts with ChsMemShared, then come the levels' chunk tables, then
- * chunks of either kind (level 0, upper levels) in the order in which they
- * were needed.  All places are kept as distances from the start of the area.
+ * The operations on nodes; store_mem_area.c makes room for them.
  *
  * Who may touch what, and how:
  *  - A slot that is free or reserved belongs to its publisher, who fills it
@@ -22,188 +20,17 @@
  *
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  */
-#define _POSIX_C_SOURCE 200112L /* sched_yield */
-
-#include "core/graph/store_mem.h"
+#include "core/graph/store_mem_area.h"
 
 #include <float.h>
 #include <math.h>
-#include <sched.h>
 #include <string.h>
-
-/* An area is cut into about this many chunks: under 1 % of it is left over. */
-#define AREA_CHUNKS 256
-#define CHUNK_MIN_SHIFT 4  /* 16 nodes */
-#define CHUNK_MAX_SHIFT 16 /* CHS_MEM_CHUNK_NODES */
-/* A chunk of an upper level has 1/16 of the nodes of one of level 0. */
-#define UPPER_SHIFT 4
-
-#define LINE 64 /* bytes of a cache line; also the unit of chunk tables */
 
 /*
  * Lines of one slot that score() asks for ahead; beyond, the processor's own
  * stream detection has caught on.
  */
 #define PREFETCH_LINES 16
-
-#define SPINS 64 /* looks at a spin bit before giving up the processor */
-
-typedef struct MemLevel
-{
-	uint32_t count;		 /* atomic; slots below it were handed out */
-	uint32_t promised;	 /* area lock: nodes that may still come */
-	uint32_t nchunks;	 /* area lock */
-	uint32_t max_chunks; /* length of the table */
-	uint64_t table;		 /* place of uint32_t[max_chunks], in lines */
-	uint64_t entry;		 /* atomic, see pack_ref */
-} MemLevel;
-
-struct ChsMemShared
-{
-	uint64_t bytes; /* of the area */
-	uint64_t used;	/* area lock */
-	ChsMemParams params;
-	ChsSlotLayout layout[2];	/* level 0, upper levels */
-	uint32_t shift[2];			/* log2 of a chunk's nodes */
-	uint64_t vectors;			/* in a level-0 chunk: place of the vectors */
-	uint64_t duplicates;		/* atomic: TIDs forgotten */
-	uint8_t lock;				/* the area's spin bit */
-	uint8_t full;				/* atomic */
-	MemLevel level[CHS_MAX_LEVELS];
-};
-
-/* Sizes that follow from parameters and area. */
-typedef struct Geometry
-{
-	ChsSlotLayout layout[2];
-	uint32_t shift[2];
-	uint64_t chunk_bytes[2];
-	uint32_t max_chunks[CHS_MAX_LEVELS];
-	uint64_t table_bytes; /* all tables */
-} Geometry;
-
-static inline uint64_t
-round_to_line(uint64_t bytes)
-{
-	return (bytes + LINE - 1) & ~(uint64_t) (LINE - 1);
-}
-
-static inline int
-kind_of(int level)
-{
-	return level == 0 ? 0 : 1;
-}
-
-static uint64_t
-count_chunk_bytes(const ChsMemParams *params, int level, uint64_t nodes)
-{
-	ChsSlotLayout layout = chs_slot_layout(params->code_bytes, params->m,
-										   level);
-	uint64_t bytes = round_to_line(nodes * layout.slot_bytes);
-
-	if (level == 0)
-		bytes += round_to_line(nodes * params->vector_bytes);
-	return bytes;
-}
-
-/*
- * Chunks are as large as leaves little over at the end of the area.  A level's
- * table could name all of the area; from level 2 on half as much as the level
- * below is enough, for at most every second node goes one level up (m >= 2).
- */
-static void
-plan_geometry(const ChsMemParams *params, uint64_t bytes, Geometry *plan)
-{
-	uint32_t shift = CHUNK_MAX_SHIFT;
-
-	while (shift > CHUNK_MIN_SHIFT &&
-		   count_chunk_bytes(params, 0, UINT64_C(1) << shift) >
-			   bytes / AREA_CHUNKS)
-		shift--;
-	plan->shift[0] = shift;
-	plan->shift[1] = shift > UPPER_SHIFT + 2 ? shift - UPPER_SHIFT : 2;
-	for (int kind = 0; kind <= 1; kind++)
-	{
-		plan->layout[kind] = chs_slot_layout(params->code_bytes, params->m,
-											 kind);
-		plan->chunk_bytes[kind] =
-			count_chunk_bytes(params, kind, UINT64_C(1) << plan->shift[kind]);
-	}
-	plan->table_bytes = 0;
-	for (int level = 0; level < CHS_MAX_LEVELS; level++)
-	{
-		int kind = kind_of(level);
-		uint64_t chunks = bytes / plan->chunk_bytes[kind];
-		uint64_t most = CHS_NODE_NONE >> plan->shift[kind];
-
-		if (level > 1)
-			chunks >>= level - 1;
-		chunks += 1;
-		plan->max_chunks[level] = (uint32_t) (chunks < most ? chunks : most);
-		plan->table_bytes +=
-			round_to_line(plan->max_chunks[level] * sizeof(uint32_t));
-	}
-}
-
-size_t
-chs_mem_fixed_bytes(void)
-{
-	return round_to_line(sizeof(ChsMemShared));
-}
-
-size_t
-chs_mem_chunk_bytes(const ChsMemParams *params, int level)
-{
-	return count_chunk_bytes(params, level, CHS_MEM_CHUNK_NODES);
-}
-
-size_t
-chs_mem_estimate(const ChsMemParams *params, uint64_t rows)
-{
-	uint64_t fixed = chs_mem_fixed_bytes();
-	uint64_t m = (uint64_t) (params->m < 2 ? 2 : params->m);
-	/* geometric law, and six standard deviations of it */
-	uint64_t upper = rows / (m - 1) + 6 * (uint64_t) sqrt((double) rows) + 1;
-	uint64_t bytes = fixed + count_chunk_bytes(params, 0, rows) +
-					 count_chunk_bytes(params, 1, upper);
-	Geometry plan;
-
-	/* what is left over at every level's end, and the tables */
-	plan_geometry(params, bytes, &plan);
-	bytes += plan.table_bytes + plan.chunk_bytes[0] +
-			 CHS_MAX_LEVELS * plan.chunk_bytes[1];
-	/* a larger area may have larger chunks: twice the share is enough */
-	return bytes + bytes / (AREA_CHUNKS / 2) + plan.table_bytes;
-}
-
-/* ---- places ---- */
-
-static inline void *
-place_in(const ChsMemShared *shared, uint64_t lines)
-{
-	return (char *) shared + lines * LINE;
-}
-
-/* Start of the chunk that holds `id`, a number below the level's count. */
-static inline char *
-find_chunk(const ChsMemShared *shared, int level, ChsNodeId id)
-{
-	const uint32_t *table = place_in(shared, shared->level[level].table);
-	uint32_t chunk = id >> shared->shift[kind_of(level)];
-
-	return place_in(shared, __atomic_load_n(&table[chunk], __ATOMIC_RELAXED));
-}
-
-static inline ChsSlotHeader *
-find_slot(const ChsMemShared *shared, int level, ChsNodeId id)
-{
-	int kind = kind_of(level);
-	uint32_t index = id & ((UINT32_C(1) << shared->shift[kind]) - 1);
-
-	return (ChsSlotHeader *) (find_chunk(shared, level, id) +
-							  (size_t) index *
-								  shared->layout[kind].slot_bytes);
-}
 
 /* Where the area keeps the exact vector of a level-0 node; NULL: nowhere. */
 static float *
@@ -213,7 +40,7 @@ find_vector(const ChsMemShared *shared, ChsNodeId id)
 
 	if (shared->params.vector_bytes == 0)
 		return NULL;
-	return (float *) (find_chunk(shared, 0, id) + shared->vectors +
+	return (float *) (chs_mem_chunk(shared, 0, id) + shared->vectors +
 					  (size_t) index * shared->params.vector_bytes);
 }
 
@@ -233,33 +60,6 @@ static inline bool
 routes(uint8_t state)
 {
 	return state == CHS_SLOT_LIVE || state == CHS_SLOT_DEAD;
-}
-
-/* ---- spin bits ---- */
-
-static void
-lock_spin(uint8_t *bit)
-{
-	int spins = 0;
-
-	while (__atomic_exchange_n(bit, 1, __ATOMIC_ACQUIRE) != 0)
-	{
-		while (__atomic_load_n(bit, __ATOMIC_RELAXED) != 0)
-		{
-			/* the holder may have lost the processor */
-			if (++spins >= SPINS)
-			{
-				sched_yield();
-				spins = 0;
-			}
-		}
-	}
-}
-
-static void
-unlock_spin(uint8_t *bit)
-{
-	__atomic_store_n(bit, 0, __ATOMIC_RELEASE);
 }
 
 /* ---- entries ---- */
@@ -291,8 +91,8 @@ read_entries(ChsStore *store, bool fresh, ChsNodeRef entry[CHS_MAX_LEVELS])
 	(void) fresh; /* nothing is cached */
 	for (int level = 0; level < CHS_MAX_LEVELS; level++)
 	{
-		entry[level] = unpack_ref(__atomic_load_n(
-			&shared->level[level].entry, __ATOMIC_ACQUIRE));
+		entry[level] = unpack_ref(
+			__atomic_load_n(&shared->level[level].entry, __ATOMIC_ACQUIRE));
 		if (entry[level].id != CHS_NODE_NONE)
 			levels = level + 1;
 	}
@@ -312,15 +112,14 @@ set_entry(ChsStore *store, int level, ChsNodeRef expected, ChsNodeRef entry)
 
 		if (present != pack_ref(expected) && present != 0)
 		{
-			const ChsSlotHeader *slot = find_slot(shared, level, ref.id);
+			const ChsSlotHeader *slot = chs_mem_find(shared, level, ref.id);
 
 			if (load_state(slot) == CHS_SLOT_LIVE &&
 				load_version(slot) == ref.version)
 				return false;
 		}
-	} while (!__atomic_compare_exchange_n(word, &present, pack_ref(entry),
-										  false, __ATOMIC_ACQ_REL,
-										  __ATOMIC_ACQUIRE));
+	} while (!__atomic_compare_exchange_n(word, &present, pack_ref(entry), false,
+										  __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
 	return true;
 }
 
@@ -336,8 +135,8 @@ static int
 read_neighbors(ChsStore *store, int level, ChsNodeId id, ChsNodeId *out)
 {
 	const ChsMemShared *shared = ((ChsMemStore *) store)->shared;
-	const ChsSlotLayout *layout = &shared->layout[kind_of(level)];
-	ChsSlotHeader *slot = find_slot(shared, level, id);
+	const ChsSlotLayout *layout = &shared->layout[chs_mem_kind(level)];
+	ChsSlotHeader *slot = chs_mem_find(shared, level, id);
 	const ChsEdge *edges = chs_slot_edges(layout, slot);
 	int degree;
 
@@ -358,9 +157,9 @@ prefetch_slot(const ChsSlotLayout *layout, const void *slot)
 {
 	uint32_t bytes = layout->code + layout->code_bytes;
 
-	if (bytes > PREFETCH_LINES * LINE)
-		bytes = PREFETCH_LINES * LINE;
-	for (uint32_t i = 0; i < bytes; i += LINE)
+	if (bytes > PREFETCH_LINES * CHS_MEM_LINE)
+		bytes = PREFETCH_LINES * CHS_MEM_LINE;
+	for (uint32_t i = 0; i < bytes; i += CHS_MEM_LINE)
 		__builtin_prefetch((const char *) slot + i);
 }
 
@@ -369,7 +168,7 @@ score_nodes(ChsStore *store, int level, const ChsQuery *query,
 			const ChsNodeId *ids, int n, ChsScored *out)
 {
 	const ChsMemShared *shared = ((ChsMemStore *) store)->shared;
-	const ChsSlotLayout *layout = &shared->layout[kind_of(level)];
+	const ChsSlotLayout *layout = &shared->layout[chs_mem_kind(level)];
 	ChsSlotHeader *slots[CHS_MAX_DEGREE];
 	const uint8_t *codes[CHS_MAX_DEGREE];
 	const ChsFactors *factors[CHS_MAX_DEGREE];
@@ -380,7 +179,7 @@ score_nodes(ChsStore *store, int level, const ChsQuery *query,
 
 	for (int i = 0; i < n; i++)
 	{
-		slots[i] = find_slot(shared, level, ids[i]);
+		slots[i] = chs_mem_find(shared, level, ids[i]);
 		prefetch_slot(layout, slots[i]);
 	}
 	for (int i = 0; i < n; i++)
@@ -416,14 +215,14 @@ fetch_nodes(ChsStore *store, int level, const ChsNodeId *ids, int n, void *mem,
 			ChsNodeCopy *out)
 {
 	const ChsMemShared *shared = ((ChsMemStore *) store)->shared;
-	const ChsSlotLayout *layout = &shared->layout[kind_of(level)];
+	const ChsSlotLayout *layout = &shared->layout[chs_mem_kind(level)];
 	size_t bytes = chs_node_copy_bytes(store->model);
 
 	for (int i = 0; i < n; i++)
-		prefetch_slot(layout, find_slot(shared, level, ids[i]));
+		prefetch_slot(layout, chs_mem_find(shared, level, ids[i]));
 	for (int i = 0; i < n; i++)
 	{
-		ChsSlotHeader *slot = find_slot(shared, level, ids[i]);
+		ChsSlotHeader *slot = chs_mem_find(shared, level, ids[i]);
 		char *copy = (char *) mem + (size_t) i * bytes;
 		ChsNodeCopy *node = &out[i];
 
@@ -451,11 +250,11 @@ static void
 read_list(ChsStore *store, int level, ChsNodeId id, ChsList *out)
 {
 	const ChsMemShared *shared = ((ChsMemStore *) store)->shared;
-	const ChsSlotLayout *layout = &shared->layout[kind_of(level)];
-	ChsSlotHeader *slot = find_slot(shared, level, id);
+	const ChsSlotLayout *layout = &shared->layout[chs_mem_kind(level)];
+	ChsSlotHeader *slot = chs_mem_find(shared, level, id);
 	uint32_t copied;
 
-	lock_spin(&slot->lock);
+	chs_mem_lock(&slot->lock);
 	out->state = load_state(slot);
 	out->owner = (ChsNodeRef){id, load_version(slot)};
 	out->degree = 0;
@@ -467,7 +266,7 @@ read_list(ChsStore *store, int level, ChsNodeId id, ChsList *out)
 		memcpy(out->edges, chs_slot_edges(layout, slot),
 			   copied * sizeof(ChsEdge));
 	}
-	unlock_spin(&slot->lock);
+	chs_mem_unlock(&slot->lock);
 }
 
 /* ---- exact vectors ---- */
@@ -483,7 +282,7 @@ get_vector(const ChsMemStore *mem, ChsNodeId id)
 		vector = mem->vector(mem->context, id);
 	if (vector == NULL && mem->store.model->bits == CHS_BITS_NONE)
 		vector = (const float *) chs_slot_code(&shared->layout[0],
-											   find_slot(shared, 0, id));
+											   chs_mem_find(shared, 0, id));
 	return vector;
 }
 
@@ -518,7 +317,7 @@ compute_exact(ChsStore *store, const ChsQuery *query, const ChsNodeRef *nodes,
 
 	for (int i = 0; i < n; i++)
 	{
-		const ChsSlotHeader *slot = find_slot(mem->shared, 0, nodes[i].id);
+		const ChsSlotHeader *slot = chs_mem_find(mem->shared, 0, nodes[i].id);
 
 		keys[i] = INFINITY;
 		if (load_state(slot) == CHS_SLOT_LIVE &&
@@ -544,8 +343,7 @@ write_edges(ChsSlotHeader *slot, const ChsSlotLayout *layout,
 
 /* One edit, under the spin bit of the owner's slot. */
 static ChsEditResult
-apply_edit(ChsSlotHeader *slot, const ChsSlotLayout *layout,
-		   const ChsEdit *edit)
+apply_edit(ChsSlotHeader *slot, const ChsSlotLayout *layout, const ChsEdit *edit)
 {
 	if (load_state(slot) != CHS_SLOT_LIVE ||
 		load_version(slot) != edit->owner.version)
@@ -553,9 +351,8 @@ apply_edit(ChsSlotHeader *slot, const ChsSlotLayout *layout,
 	if (slot->degree != edit->nseen)
 		return CHS_EDIT_CHANGED;
 	/* seen may be NULL for an empty list, which memcmp does not allow */
-	if (edit->nseen > 0 &&
-		memcmp(chs_slot_edges(layout, slot), edit->seen,
-			   (size_t) edit->nseen * sizeof(ChsEdge)) != 0)
+	if (edit->nseen > 0 && memcmp(chs_slot_edges(layout, slot), edit->seen,
+								  (size_t) edit->nseen * sizeof(ChsEdge)) != 0)
 		return CHS_EDIT_CHANGED;
 	write_edges(slot, layout, edit->next, edit->nnext);
 	return CHS_EDIT_DONE;
@@ -569,12 +366,12 @@ edit_lists(ChsStore *store, int level, const ChsEdit *edits, int n,
 
 	for (int i = 0; i < n; i++)
 	{
-		ChsSlotHeader *slot = find_slot(shared, level, edits[i].owner.id);
+		ChsSlotHeader *slot = chs_mem_find(shared, level, edits[i].owner.id);
 
-		lock_spin(&slot->lock);
-		results[i] = apply_edit(slot, &shared->layout[kind_of(level)],
+		chs_mem_lock(&slot->lock);
+		results[i] = apply_edit(slot, &shared->layout[chs_mem_kind(level)],
 								&edits[i]);
-		unlock_spin(&slot->lock);
+		chs_mem_unlock(&slot->lock);
 	}
 }
 
@@ -587,12 +384,12 @@ publish_node(ChsStore *store, int level, const ChsNewNode *node)
 {
 	ChsMemStore *mem = (ChsMemStore *) store;
 	ChsMemShared *shared = mem->shared;
-	const ChsSlotLayout *layout = &shared->layout[kind_of(level)];
+	const ChsSlotLayout *layout = &shared->layout[chs_mem_kind(level)];
 	bool is_new = level > 0 || node->existing.id == CHS_NODE_NONE;
 	ChsNodeId id = is_new ? __atomic_fetch_add(&shared->level[level].count, 1,
 											   __ATOMIC_ACQ_REL)
 						  : node->existing.id;
-	ChsSlotHeader *slot = find_slot(shared, level, id);
+	ChsSlotHeader *slot = chs_mem_find(shared, level, id);
 	float *vector = level == 0 ? find_vector(shared, id) : NULL;
 
 	if (level == 0 && node->tid != NULL)
@@ -615,7 +412,7 @@ static bool
 add_duplicate(ChsStore *store, ChsNodeRef to, const ChsNewNode *node)
 {
 	ChsMemStore *mem = (ChsMemStore *) store;
-	const ChsSlotHeader *slot = find_slot(mem->shared, 0, to.id);
+	const ChsSlotHeader *slot = chs_mem_find(mem->shared, 0, to.id);
 	const float *vector;
 
 	if (load_state(slot) != CHS_SLOT_LIVE ||
@@ -632,7 +429,7 @@ add_duplicate(ChsStore *store, ChsNodeRef to, const ChsNewNode *node)
 	return true;
 }
 
-static const ChsStoreOps mem_ops = {
+const ChsStoreOps chs_mem_ops = {
 	.entries = read_entries,
 	.capacity = read_capacity,
 	.neighbors = read_neighbors,
@@ -646,123 +443,7 @@ static const ChsStoreOps mem_ops = {
 	.set_entry = set_entry,
 };
 
-/* ---- the area ---- */
-
-void
-chs_mem_attach(ChsMemStore *mem, void *area, const ChsModel *model)
-{
-	memset(mem, 0, sizeof(*mem));
-	mem->store.ops = &mem_ops;
-	mem->store.model = model;
-	mem->shared = area;
-}
-
-void
-chs_mem_create(ChsMemStore *mem, void *area, size_t bytes,
-			   const ChsMemParams *params, const ChsModel *model)
-{
-	ChsMemShared *shared = area;
-	Geometry plan;
-	uint64_t used = chs_mem_fixed_bytes();
-
-	assert(bytes >= used);
-	plan_geometry(params, bytes, &plan);
-	memset(shared, 0, sizeof(*shared));
-	shared->bytes = bytes;
-	shared->params = *params;
-	memcpy(shared->layout, plan.layout, sizeof(shared->layout));
-	memcpy(shared->shift, plan.shift, sizeof(shared->shift));
-	shared->vectors = round_to_line((uint64_t) plan.layout[0].slot_bytes
-									<< plan.shift[0]);
-	/* an area too small for the tables has no room for a node either */
-	shared->full = used + plan.table_bytes > bytes;
-	for (int level = 0; level < CHS_MAX_LEVELS && !shared->full; level++)
-	{
-		shared->level[level].table = used / LINE;
-		shared->level[level].max_chunks = plan.max_chunks[level];
-		used += round_to_line(plan.max_chunks[level] * sizeof(uint32_t));
-	}
-	shared->used = used;
-	chs_mem_attach(mem, area, model);
-}
-
-/* Adds a chunk to a level; under the area's lock.  False: no room. */
-static bool
-add_chunk(ChsMemShared *shared, int level)
-{
-	MemLevel *lev = &shared->level[level];
-	uint32_t *table = place_in(shared, lev->table);
-	uint64_t bytes =
-		count_chunk_bytes(&shared->params, level,
-						  UINT64_C(1) << shared->shift[kind_of(level)]);
-
-	if (lev->nchunks == lev->max_chunks ||
-		shared->bytes - shared->used < bytes ||
-		shared->used / LINE > UINT32_MAX)
-		return false;
-	memset((char *) shared + shared->used, 0, bytes);
-	__atomic_store_n(&table[lev->nchunks], (uint32_t) (shared->used / LINE),
-					 __ATOMIC_RELEASE);
-	lev->nchunks++;
-	shared->used += bytes;
-	return true;
-}
-
-/*
- * Is there room for one more node, besides those there and promised?  A node
- * both published and not yet settled counts twice for a moment, which can only
- * make us careful.
- */
-static bool
-make_room(ChsMemShared *shared, int level)
-{
-	MemLevel *lev = &shared->level[level];
-	uint64_t wanted = (uint64_t) __atomic_load_n(&lev->count,
-												 __ATOMIC_RELAXED) +
-					  lev->promised + 1;
-	uint64_t room = (uint64_t) lev->nchunks << shared->shift[kind_of(level)];
-
-	return wanted <= room || add_chunk(shared, level);
-}
-
-bool
-chs_mem_promise(ChsMemStore *mem, int level)
-{
-	ChsMemShared *shared = mem->shared;
-	bool ok = true;
-
-	if (chs_mem_full(mem))
-		return false;
-	lock_spin(&shared->lock);
-	for (int l = 0; l <= level && ok; l++)
-		ok = make_room(shared, l);
-	for (int l = 0; l <= level && ok; l++)
-		shared->level[l].promised++;
-	unlock_spin(&shared->lock);
-	if (!ok)
-		__atomic_store_n(&shared->full, 1, __ATOMIC_RELEASE);
-	return ok;
-}
-
-void
-chs_mem_settle(ChsMemStore *mem, int level)
-{
-	ChsMemShared *shared = mem->shared;
-
-	lock_spin(&shared->lock);
-	for (int l = 0; l <= level; l++)
-	{
-		assert(shared->level[l].promised > 0);
-		shared->level[l].promised--;
-	}
-	unlock_spin(&shared->lock);
-}
-
-bool
-chs_mem_full(const ChsMemStore *mem)
-{
-	return __atomic_load_n(&mem->shared->full, __ATOMIC_ACQUIRE) != 0;
-}
+/* ---- slots ---- */
 
 uint32_t
 chs_mem_count(const ChsMemStore *mem, int level)
@@ -773,35 +454,35 @@ chs_mem_count(const ChsMemStore *mem, int level)
 ChsSlotHeader *
 chs_mem_slot(const ChsMemStore *mem, int level, ChsNodeId id)
 {
-	return find_slot(mem->shared, level, id);
+	return chs_mem_find(mem->shared, level, id);
 }
 
 const ChsSlotLayout *
 chs_mem_layout(const ChsMemStore *mem, int level)
 {
-	return &mem->shared->layout[kind_of(level)];
+	return &mem->shared->layout[chs_mem_kind(level)];
 }
 
 void
 chs_mem_set_dead(ChsMemStore *mem, int level, ChsNodeId id)
 {
-	ChsSlotHeader *slot = find_slot(mem->shared, level, id);
+	ChsSlotHeader *slot = chs_mem_find(mem->shared, level, id);
 
-	lock_spin(&slot->lock);
+	chs_mem_lock(&slot->lock);
 	memset(slot->tid, 0, sizeof(slot->tid));
 	__atomic_store_n(&slot->state, (uint8_t) CHS_SLOT_DEAD, __ATOMIC_RELEASE);
-	unlock_spin(&slot->lock);
+	chs_mem_unlock(&slot->lock);
 }
 
 void
 chs_mem_free(ChsMemStore *mem, int level, ChsNodeId id)
 {
-	ChsSlotHeader *slot = find_slot(mem->shared, level, id);
+	ChsSlotHeader *slot = chs_mem_find(mem->shared, level, id);
 
-	lock_spin(&slot->lock);
+	chs_mem_lock(&slot->lock);
 	__atomic_store_n(&slot->version, (uint16_t) (slot->version + 1),
 					 __ATOMIC_RELAXED);
 	__atomic_store_n(&slot->degree, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&slot->state, (uint8_t) CHS_SLOT_FREE, __ATOMIC_RELEASE);
-	unlock_spin(&slot->lock);
+	chs_mem_unlock(&slot->lock);
 }

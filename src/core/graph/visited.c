@@ -58,8 +58,7 @@ grow_bitmap(ChsVisited *set, uint32_t id)
 	if (set->nwords > 0)
 	{
 		memcpy(words, set->words, (size_t) set->nwords * sizeof(uint64_t));
-		memcpy(touched, set->touched,
-			   (size_t) set->ntouched * sizeof(uint32_t));
+		memcpy(touched, set->touched, (size_t) set->ntouched * sizeof(uint32_t));
 	}
 	set->words = words;
 	set->nwords = nwords;
@@ -187,5 +186,7 @@ chs_visited_bytes(const ChsVisited *set)
 {
 	if (set->hashed)
 		return sizeof(uint32_t) << set->table_bits;
-	return (size_t) set->nwords * sizeof(uint64_t);
+	if (set->touched_lost)
+		return (size_t) set->nwords * sizeof(uint64_t);
+	return set->ntouched * (sizeof(uint64_t) + sizeof(uint32_t));
 }

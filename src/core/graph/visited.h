@@ -2,11 +2,11 @@
  * visited.h
  *	  The set of node numbers one search has met.
  *
- * Asked once per edge, so it decides with the cache as much as the codes do.
- * On a small level it is a bitmap, whose words in use are listed so that the
- * next search clears those and no more.  On a large level a bitmap would
- * spread a search's thousand numbers over as many cache lines; there it is a
- * small hash table, until that would be larger than the bitmap.
+ * Asked once per edge.  On most levels it is a bitmap, whose words in use are
+ * listed so that the next search clears those and no more.  On a very large
+ * level a bitmap costs more memory than a search's thousand numbers deserve,
+ * and a cache and a TLB miss for each of them; there it is a small hash table,
+ * until that would be larger than the bitmap.
  *
  * It knows nothing of graphs.  Numbers may be larger than the capacity given
  * at reset: a level grows while it is searched.
@@ -23,10 +23,11 @@
 #include "core/base/arena.h"
 
 /*
- * Levels up to this size use the bitmap from the start: 64 kB, about what a
- * second-level cache can spare.
+ * Levels up to this size use the bitmap from the start: half a megabyte.  The
+ * table takes twice the time of a bitmap that large, and the same as one of
+ * four times its size (README.md, "What a search costs").
  */
-#define CHS_VISITED_BITMAP_NODES (512 * 1024)
+#define CHS_VISITED_BITMAP_NODES (4u << 20)
 
 typedef struct ChsVisited
 {
@@ -44,10 +45,10 @@ typedef struct ChsVisited
 	/* hash: entries are number + 1, 0 is empty; open addressing */
 	uint32_t *table;
 	uint32_t table_bits;
-	uint32_t limit;		   /* entries at which it grows */
+	uint32_t limit;       /* entries at which it grows */
 	uint32_t *tables[32]; /* by table_bits, kept for reuse */
 
-	uint32_t count;	   /* numbers in the set, when hashed */
+	uint32_t count;    /* numbers in the set, when hashed */
 	uint32_t capacity; /* given at reset, or larger */
 } ChsVisited;
 
@@ -59,7 +60,7 @@ extern void chs_visited_init(ChsVisited *set, ChsArena *arena);
  */
 extern void chs_visited_reset(ChsVisited *set, uint32_t capacity);
 
-/* Bytes that the present contents occupy. */
+/* Bytes that the present contents occupy, about. */
 extern size_t chs_visited_bytes(const ChsVisited *set);
 
 /* The parts of the two below that are rarely taken or long. */

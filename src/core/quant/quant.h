@@ -38,10 +38,10 @@
 typedef struct ChsModel
 {
 	ChsMetric metric;
-	uint8_t bits;	   /* 1, 2, 4, 8 or CHS_BITS_NONE */
-	uint32_t dim;	   /* dimensions of the column */
+	uint8_t bits;      /* 1, 2, 4, 8 or CHS_BITS_NONE */
+	uint32_t dim;      /* dimensions of the column */
 	uint32_t code_dim; /* dimensions of a code: dim rounded up to 64 */
-	uint64_t seed;	   /* of the rotation's signs */
+	uint64_t seed;     /* of the rotation's signs */
 	float mean_norm2;  /* |mean|^2 */
 	const float *mean; /* dim floats */
 	const float *step; /* L1 only: dim floats, width of one level; else NULL */
@@ -92,21 +92,21 @@ typedef struct ChsQuery
 {
 	const ChsModel *model;
 	const float *vector; /* the exact query, dim floats (NULL if from a code) */
-	const int8_t *q8;	 /* code_dim values, 64-byte aligned */
-	const float *qf;	 /* bits = 32: the vector */
-	ChsL1Query l1;		 /* L1: the query in levels */
-	bool from_code;		 /* stands for a code, not for a vector */
+	const int8_t *q8;    /* code_dim values, 64-byte aligned */
+	const float *qf;     /* bits = 32: the vector */
+	ChsL1Query l1;       /* L1: the query in levels */
+	bool from_code;      /* stands for a code, not for a vector */
 	float key_const;
 	float key_norm2;
 	float key_add;
 	float key_dot;
-	float dot_unit;	 /* half the value of one unit of q8 */
-	int32_t q8_sum;	 /* sum of q8 */
-	float norm2;	 /* |q|^2 of what is compared with o */
-	float norm;		 /* its root */
-	float scale;	 /* bits = 32: 1 / |vector| under cosine, else 1 */
+	float dot_unit;  /* half the value of one unit of q8 */
+	int32_t q8_sum;  /* sum of q8 */
+	float norm2;     /* |q|^2 of what is compared with o */
+	float norm;      /* its root */
+	float scale;     /* bits = 32: 1 / |vector| under cosine, else 1 */
 	float quant_err; /* sd of one unit-norm code's product from rounding q */
-	float code_err;	 /* err of the code that the query stands for, else 0 */
+	float code_err;  /* err of the code that the query stands for, else 0 */
 } ChsQuery;
 
 /* dim rounded up to a multiple of 64 */

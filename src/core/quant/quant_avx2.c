@@ -47,10 +47,9 @@ add_block(__m256i *sums, const uint8_t *code, int bits, const __m256i *q0,
 	if (bits == 4)
 		low = load256(code);
 	else if (bits == 2)
-		low = _mm256_srlv_epi32(
-			_mm256_broadcastsi128_si256(
-				_mm_loadu_si128((const __m128i *) code)),
-			_mm256_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2));
+		low = _mm256_srlv_epi32(_mm256_broadcastsi128_si256(
+									_mm_loadu_si128((const __m128i *) code)),
+								_mm256_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2));
 	else
 		low = _mm256_srlv_epi64(
 			_mm256_broadcastq_epi64(_mm_loadl_epi64((const __m128i *) code)),
@@ -65,8 +64,8 @@ add_block(__m256i *sums, const uint8_t *code, int bits, const __m256i *q0,
 INLINE void
 widen_sums(__m256i *total, const __m256i *sums)
 {
-	*total = _mm256_add_epi32(
-		*total, _mm256_madd_epi16(*sums, _mm256_set1_epi16(1)));
+	*total = _mm256_add_epi32(*total,
+							  _mm256_madd_epi16(*sums, _mm256_set1_epi16(1)));
 }
 
 INLINE int32_t
@@ -130,8 +129,7 @@ dot_group(const int8_t *q, const uint8_t *const *codes, uint32_t code_dim,
 INLINE void
 add_levels8(__m256i *total, const uint8_t *code, const __m256i *q)
 {
-	__m256i u =
-		_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *) code));
+	__m256i u = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *) code));
 
 	*total = _mm256_add_epi32(*total, _mm256_madd_epi16(u, *q));
 }
@@ -147,8 +145,8 @@ dot_group8(const int8_t *q, const uint8_t *const *codes, uint32_t code_dim,
 
 	for (uint32_t i = 0; i < code_dim; i += 16)
 	{
-		__m256i q16 =
-			_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *) (q + i)));
+		__m256i q16 = _mm256_cvtepi8_epi16(
+			_mm_loadu_si128((const __m128i *) (q + i)));
 
 		add_levels8(&t0, codes[0] + i, &q16);
 		if (count == 1)
@@ -246,13 +244,13 @@ chs_l1_levels_avx2(const ChsL1Query *query, const uint8_t *code, int bits,
 				magnitude);
 			__m256 within = _mm256_max_ps(_mm256_sub_ps(half, apart),
 										  _mm256_setzero_ps());
-			__m256 term = _mm256_mul_ps(
-				step, _mm256_fmadd_ps(within, within, apart));
+			__m256 term = _mm256_mul_ps(step,
+										_mm256_fmadd_ps(within, within, apart));
 
 			sum = _mm256_add_ps(sum, term);
 			near = _mm256_add_ps(
-				near, _mm256_and_ps(
-						  term, _mm256_cmp_ps(apart, half, _CMP_LE_OQ)));
+				near,
+				_mm256_and_ps(term, _mm256_cmp_ps(apart, half, _CMP_LE_OQ)));
 			levels = _mm256_fmadd_ps(step, apart, levels);
 		}
 		code += block_bytes;
@@ -263,7 +261,7 @@ chs_l1_levels_avx2(const ChsL1Query *query, const uint8_t *code, int bits,
 }
 
 const ChsQuantKernels chs_quant_avx2 = {
-	CHS_ISA_AVX2,	 chs_dot_u1_avx2, chs_dot_u2_avx2,
+	CHS_ISA_AVX2,    chs_dot_u1_avx2, chs_dot_u2_avx2,
 	chs_dot_u4_avx2, chs_dot_u8_avx2, chs_l1_levels_avx2,
 };
 

@@ -34,8 +34,7 @@ add_block(__m512i *sums, const uint8_t *code, int bits, const __m512i *q)
 		u = _mm512_loadu_si512(code);
 	else if (bits == 4)
 		u = _mm512_srlv_epi64(
-			_mm512_broadcast_i64x4(
-				_mm256_loadu_si256((const __m256i *) code)),
+			_mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *) code)),
 			_mm512_setr_epi64(0, 0, 0, 0, 4, 4, 4, 4));
 	else if (bits == 2)
 		u = _mm512_srlv_epi64(
@@ -140,12 +139,12 @@ chs_l1_levels_avx512(const ChsL1Query *query, const uint8_t *code, int bits,
 			__m512 u = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(
 				_mm_loadu_si128((const __m128i *) (values + i))));
 			__m512 step = _mm512_loadu_ps(query->step + block + i);
-			__m512 apart = _mm512_abs_ps(_mm512_sub_ps(
-				_mm512_loadu_ps(query->levels + block + i), u));
+			__m512 apart = _mm512_abs_ps(
+				_mm512_sub_ps(_mm512_loadu_ps(query->levels + block + i), u));
 			__m512 within = _mm512_max_ps(_mm512_sub_ps(half, apart),
 										  _mm512_setzero_ps());
-			__m512 term = _mm512_mul_ps(
-				step, _mm512_fmadd_ps(within, within, apart));
+			__m512 term = _mm512_mul_ps(step,
+										_mm512_fmadd_ps(within, within, apart));
 			__mmask16 inside = _mm512_cmp_ps_mask(apart, half, _CMP_LE_OQ);
 
 			sum = _mm512_add_ps(sum, term);
@@ -160,7 +159,7 @@ chs_l1_levels_avx512(const ChsL1Query *query, const uint8_t *code, int bits,
 }
 
 const ChsQuantKernels chs_quant_avx512 = {
-	CHS_ISA_AVX512,	   chs_dot_u1_avx512, chs_dot_u2_avx512,
+	CHS_ISA_AVX512,    chs_dot_u1_avx512, chs_dot_u2_avx512,
 	chs_dot_u4_avx512, chs_dot_u8_avx512, chs_l1_levels_avx512,
 };
 

@@ -112,14 +112,15 @@ chs_quant_self_test(const ChsQuantKernels *tried)
 	for (int round = 0; round < 3; round++)
 	{
 		for (int i = 0; i < TEST_DIMS; i++)
-			q[i] = round == 0 ? (int8_t) ((int) (chs_mix64((uint64_t) i) % 255) - 127)
-							  : (int8_t) (round == 1 ? 127 : -127);
+			q[i] = round == 0
+					   ? (int8_t) ((int) (chs_mix64((uint64_t) i) % 255) - 127)
+					   : (int8_t) (round == 1 ? 127 : -127);
 		for (int c = 0; c < TEST_CODES; c++)
 			for (int i = 0; i < TEST_DIMS; i++)
-				bytes[c][i] =
-					round == 0
-						? (uint8_t) chs_mix64((uint64_t) ((c + 1) * TEST_DIMS + i))
-						: 0xff;
+				bytes[c][i] = round == 0
+								  ? (uint8_t) chs_mix64(
+										(uint64_t) ((c + 1) * TEST_DIMS + i))
+								  : 0xff;
 		if (!dots_agree(tried->dot_u1, scalar->dot_u1, q, codes) ||
 			!dots_agree(tried->dot_u2, scalar->dot_u2, q, codes) ||
 			!dots_agree(tried->dot_u4, scalar->dot_u4, q, codes) ||

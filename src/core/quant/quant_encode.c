@@ -67,8 +67,8 @@ centre_body(const ChsModel *model, const float *x, float scale, float weight,
 	for (; i + 8 <= model->dim; i += 8)
 	{
 		ChsV8 mean = CHS_LOAD8(model->mean + i);
-		ChsV8 value =
-			CHS_LOAD8(x + i) * CHS_SPLAT8(scale) - mean * CHS_SPLAT8(weight);
+		ChsV8 value = CHS_LOAD8(x + i) * CHS_SPLAT8(scale) -
+					  mean * CHS_SPLAT8(weight);
 
 		norm2 += value * value;
 		add += value * mean;
@@ -117,8 +117,8 @@ describe_grid(int bits)
 	do \
 	{ \
 		ChsV8 t_ = (value) * (inv_step) + CHS_SPLAT8((grid).shift); \
-		t_ = CHS_SELECT8(t_ > CHS_SPLAT8((grid).top), \
-						 CHS_SPLAT8((grid).top), t_); \
+		t_ = CHS_SELECT8(t_ > CHS_SPLAT8((grid).top), CHS_SPLAT8((grid).top), \
+						 t_); \
 		t_ = CHS_SELECT8(t_ > CHS_SPLAT8((grid).low), t_, \
 						 CHS_SPLAT8((grid).low)); \
 		(out) = __builtin_convertvector(t_, ChsV8i); \
@@ -150,8 +150,7 @@ fit_body(const float *o, uint32_t n, int bits, Fit *fit)
 
 /* The levels themselves, one byte each. */
 CHS_ALWAYS_INLINE void
-levels_body(const float *o, uint32_t n, int bits, float inv_step,
-			uint8_t *values)
+levels_body(const float *o, uint32_t n, int bits, float inv_step, uint8_t *values)
 {
 	Grid grid = describe_grid(bits);
 	ChsV8 inv = CHS_SPLAT8(inv_step);
@@ -378,8 +377,8 @@ encode_rotated(const ChsModel *model, const float *vector, float scale,
 	cos2 = fmin(cos2, 1.0);
 	factors->norm2 = found.norm2;
 	factors->scale = (float) ((double) found.norm2 / fit.dot);
-	factors->err =
-		(float) sqrt(found.norm2 * (1 - cos2) / (cos2 * (double) (n - 1)));
+	factors->err = (float) sqrt(found.norm2 * (1 - cos2) /
+								(cos2 * (double) (n - 1)));
 	return true;
 }
 

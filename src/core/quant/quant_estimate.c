@@ -46,8 +46,8 @@ estimate_error(const ChsQuery *query, const ChsFactors *f, float g)
 		reach = query->norm;
 	variance = err2 * reach * reach;
 	/* |s c|^2 = |o|^2 / cos^2: the code's length, on which q8 is rounded */
-	variance +=
-		(n2 + err2 * dims) * query->quant_err * (double) query->quant_err;
+	variance += (n2 + err2 * dims) * query->quant_err *
+				(double) query->quant_err;
 	variance += n2 * query->code_err * (double) query->code_err;
 	return fabsf(query->key_dot) * (float) sqrt(variance);
 }
@@ -57,8 +57,7 @@ static void
 finish_dots(const ChsQuery *query, const int32_t *sums,
 			const ChsFactors *const *factors, int n, float *est, float *err)
 {
-	int32_t centre_sum =
-		chs_twice_centre(query->model->bits) * query->q8_sum;
+	int32_t centre_sum = chs_twice_centre(query->model->bits) * query->q8_sum;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -137,8 +136,7 @@ estimate_l1(const ChsQuery *query, const uint8_t *const *codes,
 
 		kernels->l1_levels(&query->l1, codes[i], bits, sums);
 		/* between codes the difference of levels alone: 0 for equal codes */
-		key = query->from_code ? sums[CHS_L1_LEVELS]
-							   : sums[CHS_L1_KEY] + f->add;
+		key = query->from_code ? sums[CHS_L1_LEVELS] : sums[CHS_L1_KEY] + f->add;
 		est[i] = replace_not_finite(key);
 		if (err == NULL)
 			continue;

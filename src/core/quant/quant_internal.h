@@ -22,7 +22,7 @@ chs_twice_centre(int bits)
 typedef struct ChsCentred
 {
 	float norm2; /* |o|^2 */
-	float add;	 /* <o, mean> */
+	float add;   /* <o, mean> */
 } ChsCentred;
 
 /* |x|^2 of dim floats. */

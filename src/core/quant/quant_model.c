@@ -25,7 +25,8 @@
  * Half-widths of the L1 grid that are tried, in standard deviations of the
  * dimension.  The ends stand for two-valued and for long-tailed dimensions.
  */
-static const double grid_reach[] = {1.0, 1.4, 1.75, 2.1, 2.5, 3.0, 3.6, 4.5, 6.0};
+static const double grid_reach[] = {1.0, 1.4, 1.75, 2.1, 2.5,
+									3.0, 3.6, 4.5,  6.0};
 
 #define GRID_CHOICES ((int) (sizeof(grid_reach) / sizeof(grid_reach[0])))
 
@@ -91,8 +92,8 @@ add_grid_errors(const ChsModel *model, const float *row, const double *spread,
 			double nearest = floor(level) + 0.5;
 
 			nearest = fmin(fmax(nearest, -half), half);
-			errors[(size_t) i * GRID_CHOICES + c] +=
-				(x - nearest * step) * (x - nearest * step);
+			errors[(size_t) i * GRID_CHOICES + c] += (x - nearest * step) *
+													 (x - nearest * step);
 		}
 	}
 }
@@ -124,8 +125,8 @@ train_grid(const ChsModel *model, float *step, const float *rows, size_t n,
 {
 	uint32_t dim = model->dim;
 	double *spread = chs_alloc_zero(arena, dim * sizeof(double));
-	double *errors =
-		chs_alloc_zero(arena, (size_t) dim * GRID_CHOICES * sizeof(double));
+	double *errors = chs_alloc_zero(arena, (size_t) dim * GRID_CHOICES *
+											   sizeof(double));
 	size_t stride = n / GRID_ROWS + 1;
 	size_t used = 0;
 

@@ -62,8 +62,7 @@ unpack_part(const uint8_t *code, int bits, int part)
 
 /* One block of one code, added to 32-bit sums. */
 INLINE void
-add_block(int32x4_t *total, const uint8_t *code, int bits,
-		  const QueryBlock *q)
+add_block(int32x4_t *total, const uint8_t *code, int bits, const QueryBlock *q)
 {
 	int16x8_t sums = vdupq_n_s16(0);
 
@@ -183,8 +182,8 @@ add_levels(float32x4_t sums[CHS_L1_SUMS], const ChsL1Query *query, uint32_t at,
 	float32x4_t u = vcvtq_f32_u32(vmovl_u16(values));
 	float32x4_t step = vld1q_f32(query->step + at);
 	float32x4_t apart = vabdq_f32(vld1q_f32(query->levels + at), u);
-	float32x4_t within =
-		vmaxq_f32(vsubq_f32(vdupq_n_f32(0.5f), apart), vdupq_n_f32(0));
+	float32x4_t within = vmaxq_f32(vsubq_f32(vdupq_n_f32(0.5f), apart),
+								   vdupq_n_f32(0));
 	float32x4_t term = vmulq_f32(step, vfmaq_f32(apart, within, within));
 	uint32x4_t inside = vcleq_f32(apart, vdupq_n_f32(0.5f));
 	float32x4_t near = vreinterpretq_f32_u32(
@@ -221,7 +220,7 @@ chs_l1_levels_neon(const ChsL1Query *query, const uint8_t *code, int bits,
 }
 
 const ChsQuantKernels chs_quant_neon = {
-	CHS_ISA_NEON,	 chs_dot_u1_neon, chs_dot_u2_neon,
+	CHS_ISA_NEON,    chs_dot_u1_neon, chs_dot_u2_neon,
 	chs_dot_u4_neon, chs_dot_u8_neon, chs_l1_levels_neon,
 };
 

@@ -97,7 +97,7 @@ chs_round_to_int8(const float *x, uint32_t n, int8_t *q8)
 /* The arrays of a query lie one after the other in the caller's memory. */
 typedef struct Arrays
 {
-	int8_t *q8;	   /* code_dim */
+	int8_t *q8;    /* code_dim */
 	float *floats; /* code_dim: the rotated query, or levels, or the vector */
 	float *step;   /* code_dim, L1 only */
 } Arrays;
@@ -201,8 +201,8 @@ set_levels(ChsQuery *query, const Arrays *arrays, const float *vector)
 
 	for (; i < model->dim; i++)
 	{
-		double level =
-			((double) vector[i] - model->mean[i]) / model->step[i] + half;
+		double level = ((double) vector[i] - model->mean[i]) / model->step[i] +
+					   half;
 
 		arrays->floats[i] = (float) fmin(fmax(level, -FLT_MAX), FLT_MAX);
 	}
@@ -239,11 +239,10 @@ set_vector(ChsQuery *query, const Arrays *arrays, float scale)
 
 	if (model->metric == CHS_METRIC_IP)
 	{
-		float product =
-			chs_distance()->dot_f32(query->vector, model->mean, model->dim);
+		float product = chs_distance()->dot_f32(query->vector, model->mean,
+												model->dim);
 
-		weight =
-			model->mean_norm2 < FLT_MIN ? 0 : product / model->mean_norm2;
+		weight = model->mean_norm2 < FLT_MIN ? 0 : product / model->mean_norm2;
 		query->key_const = -product;
 		query->key_add = -weight;
 	}
@@ -288,8 +287,7 @@ chs_query_init(ChsQuery *query, void *mem, const ChsModel *model,
  * to 4 bits, and c at 8 bits.
  */
 static void
-set_code(ChsQuery *query, const Arrays *arrays, const uint8_t *code,
-		 float scale)
+set_code(ChsQuery *query, const Arrays *arrays, const uint8_t *code, float scale)
 {
 	const ChsModel *model = query->model;
 	uint32_t n = model->code_dim;

@@ -60,9 +60,9 @@ flip_and_scale(float *x, uint32_t from, uint32_t to, uint64_t round_seed,
 #define LANE_STAGES(v) \
 	do \
 	{ \
-		(v) = CHS_SHUFFLE8(v, 1, 0, 3, 2, 5, 4, 7, 6) + (v) * sign1; \
-		(v) = CHS_SHUFFLE8(v, 2, 3, 0, 1, 6, 7, 4, 5) + (v) * sign2; \
-		(v) = CHS_SHUFFLE8(v, 4, 5, 6, 7, 0, 1, 2, 3) + (v) * sign4; \
+		(v) = CHS_SHUFFLE8(v, 1, 0, 3, 2, 5, 4, 7, 6) + (v) *sign1; \
+		(v) = CHS_SHUFFLE8(v, 2, 3, 0, 1, 6, 7, 4, 5) + (v) *sign2; \
+		(v) = CHS_SHUFFLE8(v, 4, 5, 6, 7, 0, 1, 2, 3) + (v) *sign4; \
 	} while (0)
 
 /*

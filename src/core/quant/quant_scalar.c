@@ -82,8 +82,8 @@ chs_l1_levels_scalar(const ChsL1Query *query, const uint8_t *code, int bits,
 		for (int i = 0; i < CHS_BLOCK_DIMS; i++)
 		{
 			float step = query->step[block + (uint32_t) i];
-			float apart =
-				fabsf(query->levels[block + (uint32_t) i] - (float) values[i]);
+			float apart = fabsf(query->levels[block + (uint32_t) i] -
+								(float) values[i]);
 			float within = apart < 0.5f ? 0.5f - apart : 0.0f;
 			float term = step * (apart + within * within);
 
@@ -100,6 +100,6 @@ chs_l1_levels_scalar(const ChsL1Query *query, const uint8_t *code, int bits,
 }
 
 const ChsQuantKernels chs_quant_scalar = {
-	CHS_ISA_SCALAR,	   chs_dot_u1_scalar, chs_dot_u2_scalar,
+	CHS_ISA_SCALAR,    chs_dot_u1_scalar, chs_dot_u2_scalar,
 	chs_dot_u4_scalar, chs_dot_u8_scalar, chs_l1_levels_scalar,
 };

@@ -95,53 +95,50 @@ chs_build_vector(const ChsBuild *build, Datum value)
 	return vector;
 }
 
-/*
- * A slot among those of an index without a graph that has the same vector;
- * NULL if there is none, or if we could not remember another TID for it.  There
- * are too few for anything better than comparing their hashes.
- */
-static ChsSlotHeader *
-find_equal_flat(ChsBuild *build, const float *x, uint64 hash)
+/* Does node `id`, with this hash, have the vector of this new node? */
+static bool
+has_vector(ChsBuild *build, ChsNodeId id, uint64 hash, const ChsNewNode *node)
 {
-	Size bytes = build->index->meta->dim * sizeof(float);
-
-	if (pg_atomic_read_u32(&build->shared->ntids) == build->shared->plan.max_tids)
-		return NULL;
-	for (uint32 i = 0; i < build->nflat; i++)
-	{
-		if (build->flat[i].hash == hash &&
-			(build->vector_bytes == 0 ||
-			 memcmp(chs_build_read_vector(build, i), x, bytes) == 0))
-			return &build->flat[i];
-	}
-	return NULL;
+	return hash == node->hash &&
+		   (build->vector_bytes == 0 ||
+			memcmp(chs_build_read_vector(build, id), node->vector,
+				   build->vector_bytes) == 0);
 }
 
-/* Remembers a row of an index without a graph. */
+/*
+ * Remembers a row of an index without a graph: a further TID of a slot with
+ * the same vector, or a slot of its own.  There are too few for anything better
+ * than comparing their hashes.
+ */
 static void
 add_flat(ChsBuild *build, const float *x, ItemPointer tid)
 {
-	uint64 hash = chs_vector_bytes_hash(x, build->index->meta->dim);
-	ChsSlotHeader *slot = find_equal_flat(build, x, hash);
+	ChsBuildShared *shared = build->shared;
+	ChsNewNode node = {.tid = (const uint8_t *) tid, .vector = x};
+	ChsNodeRef equal = {0, 0};
+	ChsSlotHeader *slot;
 
-	if (slot != NULL)
+	node.hash = chs_vector_bytes_hash(x, build->index->meta->dim);
+	while (equal.id < build->nflat &&
+		   !has_vector(build, equal.id, build->flat[equal.id].hash, &node))
+		equal.id++;
+	if (equal.id < build->nflat &&
+		pg_atomic_read_u32(&shared->ntids) < shared->plan.max_tids)
 	{
-		ChsNodeRef ref = {(ChsNodeId) (slot - build->flat), 0};
-
-		chs_build_keep_tid(build, ref, (const uint8_t *) tid);
+		chs_build_keep_tid(build, equal, node.tid);
 		return;
 	}
+
 	if (build->nflat == build->flat_room)
 	{
 		build->flat_room *= 2;
 		build->flat = repalloc_huge(
 			build->flat, mul_size(build->flat_room, sizeof(ChsSlotHeader)));
 	}
-
 	slot = &build->flat[build->nflat];
 	memset(slot, 0, sizeof(*slot));
 	slot->state = CHS_SLOT_UNLINKED;
-	slot->hash = hash;
+	slot->hash = node.hash;
 	memcpy(slot->tid, tid, sizeof(slot->tid));
 	if (build->vector_bytes > 0)
 		chs_build_write_vector(build, build->nflat, x);
@@ -152,14 +149,28 @@ add_flat(ChsBuild *build, const float *x, ItemPointer tid)
  * Gives a number to a row that can have no place in a graph (its norm is zero
  * under cosine, or it overflows): the slot is published like any other, but
  * nobody links to it, and scans find it by their final sweep.
+ *
+ * Such rows are mostly zeros that stand for a missing vector, all alike: it is
+ * enough to compare with the last one.
  */
 static void
 add_unlinkable(ChsBuild *build, const ChsNewNode *node)
 {
 	ChsStore *store = &build->mem.store;
-	ChsNodeRef ref = store->ops->publish(store, 0, node);
-	ChsSlotHeader *slot = chs_mem_slot(&build->mem, 0, ref.id);
+	ChsNodeRef *last = &build->unlinkable;
+	ChsSlotHeader *slot;
 
+	if (last->id != CHS_NODE_NONE)
+	{
+		slot = chs_mem_slot(&build->mem, 0, last->id);
+		if (has_vector(build, last->id, slot->hash, node))
+		{
+			chs_build_keep_tid(build, *last, node->tid);
+			return;
+		}
+	}
+	*last = store->ops->publish(store, 0, node);
+	slot = chs_mem_slot(&build->mem, 0, last->id);
 	slot->flags |= CHS_SLOT_NOLINK;
 	slot->state = CHS_SLOT_UNLINKED;
 }
@@ -347,6 +358,7 @@ chs_build_prepare(ChsBuild *build)
 	build->scratch = chs_alloc(arena, chs_encode_scratch_bytes(model));
 	build->query_mem = chs_alloc(arena, chs_query_bytes(model));
 
+	build->unlinkable.id = CHS_NODE_NONE;
 	build->mem.context = build;
 	build->mem.extra_tid = chs_build_keep_tid;
 	if (build->vector_bytes > 0)

@@ -112,6 +112,7 @@ typedef struct ChsBuild
 	void *query_mem; /* of chs_query_init */
 	float *other;    /* a vector read back for comparison */
 	Size vector_bytes;
+	ChsNodeRef unlinkable; /* the last such node we made */
 
 	/* building on pages; NULL while the graph is in memory */
 	ChsInserter *inserter;

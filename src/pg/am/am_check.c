@@ -4,10 +4,10 @@
  *
  * Two halves.  Here are the invariants of pages, P1 to P11; those of the
  * graph, I1 and on, are core's (graph_check.c) and are tested through a page
- * store like any other.  Whatever is wrong becomes a row.  Nothing on a page is
- * used as a size or a place before it was tested, so that a damaged index is
- * described and not stumbled over; only a page that the server itself refuses
- * (checksum, no such block) raises the server's error.
+ * store like any other.  Whatever is wrong becomes a row.  Nothing on a page
+ * is used as a size or a place before it was tested, so that a damaged index
+ * is described and not stumbled over; only a page that the server itself
+ * refuses (checksum, header) raises the server's error.
  *
  *	  P1   the metapage's fields agree with each other and with the catalog, and
  *		   the slot layout with dimensions, bits and m

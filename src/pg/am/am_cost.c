@@ -15,20 +15,24 @@
  *	  left.  About 1.3 x + 14 vectors are reranked exactly.
  *
  * What that costs
- *	  One unit of cost is about 10 microseconds of a hot system.  Measured
- *	  through the buffer manager: 212 us for 1,050 codes of 128 bytes, 367 us for
- *	  1,370 of 512, of which half a microsecond per expanded node.  Hence, in
- *	  the planner's own parameters,
- *		expand = cpu_tuple_cost + 2m 0.5 cpu_operator_cost	   (0.05 at m = 16)
- *		score  = cpu_index_tuple_cost +
- *				 cpu_operator_cost (4 + code bytes / 128)	   (0.018 .. 0.025)
- *		rerank = cpu_tuple_cost + distance operator +
- *				 cpu_operator_cost vector bytes / 256
+ *	  One unit is taken as 2.5 microseconds.  That is the exchange rate at the
+ *	  only close decision there is: a row found by another index, fetched, and
+ *	  its TOASTed vector compared takes 7.7 us at 768 dimensions, and the
+ *	  planner prices it at about 3.  Through the buffer manager 1,050 codes of
+ *	  128 bytes took 212 us and 1,370 of 512 bytes 367 us, both at ef 100; half
+ *	  a microsecond of it is put down to each expanded node.  Hence, in the
+ *	  planner's own parameters,
+ *		expand = 4 cpu_tuple_cost + 4 m cpu_operator_cost	   (0.20 at m = 16)
+ *		score  = 4 cpu_index_tuple_cost +
+ *				 cpu_operator_cost (16 + code bytes / 32)	   (0.07 .. 0.10)
+ *		rerank = 4 cpu_tuple_cost + distance operator +
+ *				 cpu_operator_cost vector bytes / 64
  *	  Pages are charged where they cannot be cached: graph pages first in what
  *	  effective_cache_size leaves to this index, then vector pages.  A seq scan
  *	  is not charged for TOASTed vectors at all, so a price per cached page
  *	  would compare a full with an empty bill and choose plans that take many
- *	  times as long.
+ *	  times as long.  For the same reason a first window never costs more than
+ *	  comparing every vector does, at a seq scan's price.
  *
  * The line
  *	  The planner takes a path's cost to be linear in the rows fetched.  Ours is
@@ -62,8 +66,8 @@
 /* Nodes expanded per upper level by a descent with CHS_DESCENT_WIDTH. */
 #define EXPANDED_PER_LEVEL 5.0
 
-/* A row and its TOASTed vector, fetched for rerank = heap: some 7 us. */
-#define HEAP_RERANK_TUPLES 70.0
+/* A row and its TOASTed vector, fetched for rerank = heap: 7.7 us. */
+#define HEAP_RERANK_TUPLES 300.0
 
 /* Assumed where column and options do not say. */
 #define UNKNOWN_DIM 512
@@ -85,7 +89,7 @@ typedef struct CostModel
 	Cost score;
 	Cost rerank;
 	Cost compare; /* of one vector in a flat index */
-	bool flat; /* too small for a graph: every scan compares all */
+	bool flat;    /* too small for a graph: every scan compares all */
 } CostModel;
 
 /*
@@ -128,12 +132,12 @@ static void
 set_prices(CostModel *model, PlannerInfo *root, IndexPath *path,
 		   double code_bytes, double vector_bytes)
 {
-	model->expand = cpu_tuple_cost + model->m * cpu_operator_cost;
-	model->score = cpu_index_tuple_cost +
-				   cpu_operator_cost * (4.0 + code_bytes / 128.0);
+	model->expand = 4.0 * (cpu_tuple_cost + model->m * cpu_operator_cost);
+	model->score = 4.0 * cpu_index_tuple_cost +
+				   cpu_operator_cost * (16.0 + code_bytes / 32.0);
 	model->compare = cpu_index_tuple_cost + price_operator(root, path);
-	model->rerank = cpu_tuple_cost + price_operator(root, path) +
-					cpu_operator_cost * vector_bytes / 256.0;
+	model->rerank = 4.0 * cpu_tuple_cost + price_operator(root, path) +
+					cpu_operator_cost * vector_bytes / 64.0;
 	if (vector_bytes == 0.0)
 	{
 		model->compare += cpu_tuple_cost * HEAP_RERANK_TUPLES;
@@ -221,7 +225,12 @@ flat_cost(const CostModel *model, double x)
 static Cost
 cost_of_rows(const CostModel *model, double x)
 {
-	return model->flat ? flat_cost(model, x) : search_cost(model, x);
+	Cost all = flat_cost(model, x);
+	Cost first = search_cost(model, 0.0);
+
+	if (model->flat)
+		return all;
+	return search_cost(model, x) - first + Min(first, all);
 }
 
 /*
