@@ -217,7 +217,7 @@ suite_unit() {
 	variants="plain sanitize neon"
 	[ -z "${CHASSIS_STRESS:-}" ] || variants="plain sanitize"
 	for variant in $variants; do
-		in_src make -f test/unit/Makefile -j "$jobs" all VARIANT="$variant" \
+		in_src make -s -f test/unit/Makefile -j "$jobs" all VARIANT="$variant" \
 			>"$log/unit-$variant.build.log" 2>&1 || {
 			tail -n 30 "$log/unit-$variant.build.log"
 			return 1

@@ -106,8 +106,8 @@ graph_rows_clusters(uint32_t count, uint32_t dim, uint32_t size, bool shuffled,
 		for (uint32_t j = 0; j < dim && row % size == 0; j++)
 			centre[j] = draw_normal(&rng);
 		for (uint32_t j = 0; j < dim; j++)
-			rows.values[(size_t) row * dim + j] =
-				centre[j] + 0.05f * draw_normal(&rng);
+			rows.values[(size_t) row * dim + j] = centre[j] +
+												  0.05f * draw_normal(&rng);
 	}
 	if (shuffled)
 		shuffle_rows(&rows, &rng);
@@ -157,13 +157,12 @@ allocate_scratch(GraphFixture *fixture)
 {
 	const ChsModel *model = &fixture->model;
 	ChsGraphParams params = {.m = fixture->params.m,
-							 .ef_construction =
-								 fixture->params.ef_construction,
+							 .ef_construction = fixture->params.ef_construction,
 							 .seed = 7};
 
 	fixture->query_mem = chs_alloc(fixture->arena, chs_query_bytes(model));
-	fixture->encode_mem =
-		chs_alloc(fixture->arena, chs_encode_scratch_bytes(model));
+	fixture->encode_mem = chs_alloc(fixture->arena,
+									chs_encode_scratch_bytes(model));
 	fixture->code = chs_alloc(fixture->arena,
 							  chs_code_bytes(model->dim, model->bits));
 	chs_graph_init(&fixture->graph, &fixture->mem.store, &params,
@@ -187,8 +186,7 @@ graph_fixture_create(const GraphParams *params, const GraphRows *rows)
 	fixture->area = chs_alloc(fixture->arena, bytes);
 	fixture->unused = chs_alloc(fixture->arena,
 								params->room * sizeof(ChsNodeId));
-	chs_mem_create(&fixture->mem, fixture->area, bytes, &mem,
-				   &fixture->model);
+	chs_mem_create(&fixture->mem, fixture->area, bytes, &mem, &fixture->model);
 	allocate_scratch(fixture);
 	return fixture;
 }
@@ -274,8 +272,7 @@ graph_fixture_insert(GraphFixture *fixture, uint32_t row, ChsNodeRef *ref)
 }
 
 void
-graph_fixture_insert_rows(GraphFixture *fixture, uint32_t first,
-						  uint32_t count)
+graph_fixture_insert_rows(GraphFixture *fixture, uint32_t first, uint32_t count)
 {
 	ChsNodeRef ref;
 
@@ -342,36 +339,90 @@ move_entry(GraphFixture *fixture, int level)
 		return;
 	for (ChsNodeId id = 0; id < count && next.id == CHS_NODE_NONE; id++)
 		if (is_state(fixture, level, id, CHS_SLOT_LIVE))
-			next = (ChsNodeRef){id, chs_mem_slot(&fixture->mem, level,
-												 id)->version};
+			next = (ChsNodeRef){
+				id, chs_mem_slot(&fixture->mem, level, id)->version};
 	(void) store->ops->set_entry(store, level, entry[level], next);
 }
 
-/* Anchors every live node of the level that no live node leads to. */
+/* The live nodes of a level that anchors lead to, from the entry. */
+typedef struct Tree
+{
+	GraphFixture *fixture;
+	int level;
+	uint8_t *reached;
+	ChsNodeId *queue;
+	uint32_t head;
+	uint32_t tail;
+} Tree;
+
+static void
+add_to_tree(Tree *tree, ChsNodeId id)
+{
+	if (tree->reached[id])
+		return;
+	tree->reached[id] = 1;
+	tree->queue[tree->tail++] = id;
+}
+
+static void
+follow_anchors(Tree *tree)
+{
+	ChsStore *store = &tree->fixture->mem.store;
+	ChsList list;
+
+	while (tree->head < tree->tail)
+	{
+		store->ops->list(store, tree->level, tree->queue[tree->head++], &list);
+		for (int i = 0; list.state == CHS_SLOT_LIVE && i < list.degree; i++)
+			if ((list.edges[i] & CHS_EDGE_ANCHOR) != 0)
+				add_to_tree(tree, CHS_EDGE_NODE(list.edges[i]));
+	}
+}
+
+static bool
+is_in_tree(void *context, ChsNodeId id)
+{
+	return ((Tree *) context)->reached[id] != 0;
+}
+
+/*
+ * Anchors every live node that no chain of anchors leads to.  Nodes whose
+ * surroundings are all outside the tree get their turn in a later pass.
+ */
 static uint32_t
 anchor_level(GraphFixture *fixture, int level)
 {
-	ChsStore *store = &fixture->mem.store;
 	uint32_t count = chs_mem_count(&fixture->mem, level);
-	uint8_t *incoming = calloc(count + 1, 1);
-	uint32_t anchored = 0;
-	ChsList list;
+	Tree tree = {.fixture = fixture, .level = level};
+	ChsNodeRef entry[CHS_MAX_LEVELS];
+	uint32_t total = 0;
+	uint32_t before;
 
-	for (ChsNodeId id = 0; id < count; id++)
+	(void) fixture->mem.store.ops->entries(&fixture->mem.store, true, entry);
+	if (entry[level].id == CHS_NODE_NONE)
+		return 0;
+	tree.reached = calloc(count, 1);
+	tree.queue = malloc(count * sizeof(ChsNodeId));
+	add_to_tree(&tree, entry[level].id);
+	follow_anchors(&tree);
+	do
 	{
-		store->ops->list(store, level, id, &list);
-		for (int i = 0; list.state == CHS_SLOT_LIVE && i < list.degree; i++)
-			incoming[CHS_EDGE_NODE(list.edges[i])] = 1;
-	}
-	for (ChsNodeId id = 0; id < count; id++)
-	{
-		if (incoming[id] || !is_state(fixture, level, id, CHS_SLOT_LIVE))
-			continue;
-		anchored++;
-		(void) chs_graph_anchor(&fixture->graph, level, id);
-	}
-	free(incoming);
-	return anchored;
+		before = total;
+		for (ChsNodeId id = 0; id < count; id++)
+		{
+			if (tree.reached[id] ||
+				!is_state(fixture, level, id, CHS_SLOT_LIVE) ||
+				!chs_graph_anchor_among(&fixture->graph, level, id, is_in_tree,
+										&tree))
+				continue;
+			total++;
+			add_to_tree(&tree, id);
+			follow_anchors(&tree);
+		}
+	} while (total > before);
+	free(tree.reached);
+	free(tree.queue);
+	return total;
 }
 
 static void
@@ -498,8 +549,7 @@ graph_fixture_recall(GraphFixture *fixture, const GraphRows *queries,
 					 uint32_t count, int ef)
 {
 	uint32_t nodes = chs_mem_count(&fixture->mem, 0);
-	float *values =
-		malloc((size_t) nodes * fixture->rows->dim * sizeof(float));
+	float *values = malloc((size_t) nodes * fixture->rows->dim * sizeof(float));
 	uint32_t *place = malloc(nodes * sizeof(uint32_t));
 	OracleRows live = collect_live(fixture, values, place);
 	double sum = 0;

@@ -42,11 +42,11 @@ typedef struct GraphFixture
 	ChsGraph graph;
 	void *area;
 	uint64_t hash_salt; /* rows of different salt are never duplicates */
-	ChsNodeId *unused;	/* freed level-0 slots */
+	ChsNodeId *unused;  /* freed level-0 slots */
 	uint32_t nunused;
-	ChsQuery query;		/* of graph_fixture_search */
+	ChsQuery query; /* of graph_fixture_search */
 	void *query_mem;
-	void *encode_mem;	/* scratch and code of graph_fixture_insert */
+	void *encode_mem; /* scratch and code of graph_fixture_insert */
 	uint8_t *code;
 } GraphFixture;
 
@@ -61,9 +61,8 @@ extern GraphRows graph_rows_latent(uint32_t count, uint32_t dim, int latent,
  * Near-duplicates: count / size clusters of `size` rows around points of norm
  * about sqrt(dim), each row off by 5 %; cluster after cluster, or shuffled.
  */
-extern GraphRows graph_rows_clusters(uint32_t count, uint32_t dim,
-									 uint32_t size, bool shuffled,
-									 uint64_t seed);
+extern GraphRows graph_rows_clusters(uint32_t count, uint32_t dim, uint32_t size,
+									 bool shuffled, uint64_t seed);
 extern void graph_rows_free(GraphRows *rows);
 
 /* An empty graph.  The model is trained on the rows, which must outlive it. */
@@ -95,8 +94,8 @@ extern uint32_t graph_fixture_row(const GraphFixture *fixture, ChsNodeId id);
 /* Marks one level-0 node dead, with all that stands on it. */
 extern void graph_fixture_delete(GraphFixture *fixture, ChsNodeId id);
 
-/* What VACUUM does after marking: repair, anchor, free.  Returns the number of
- * nodes that needed an anchor. */
+/* What VACUUM does after marking: repair, anchor, free.  Returns the number
+ * of nodes that needed an anchor. */
 extern uint32_t graph_fixture_vacuum(GraphFixture *fixture);
 
 /* Violations of this invariant (NULL: of all), described on stderr. */

@@ -115,6 +115,8 @@ run_window(ChsWindow *window, int capacity, int count, ChsRng *rng)
 		CHECK_EQ(chs_window_expand(window), chs_rank_id(rank));
 		CHECK(!expanded[chs_rank_id(rank)]);
 	}
+	for (int i = 0; i < window->n; i++)
+		CHECK((window->ranks[i] & CHS_RANK_MARK) != 0);
 }
 
 static void

@@ -110,8 +110,8 @@ test_state_and_factors(void)
 {
 	ChsNodeId id = choose_node(0);
 	Saved saved = save_slot(0, id);
-	ChsFactors *factors =
-		chs_slot_factors(chs_mem_layout(&fixture->mem, 0), saved.slot);
+	ChsFactors *factors = chs_slot_factors(chs_mem_layout(&fixture->mem, 0),
+										   saved.slot);
 
 	saved.slot->state = 17;
 	CHECK(reports("I1", 0, id, "unknown state 17"));

@@ -328,6 +328,9 @@ test_member_against_code(Index *index)
 	limit = l1 && index->model.bits == 1 ? near.count / 10 : 5;
 	CHECK(near.outside <= limit);
 	CHECK(l1 || root_mean_square(&near) < 1.3);
+	/* the stated error of near-duplicates is as small as they are near */
+	if (index->data->clustered && !l1 && !ip)
+		CHECK(root_mean_square(&near) > 0.3);
 }
 
 /*

@@ -55,8 +55,8 @@ delete_random(GraphFixture *fixture, uint32_t count, ChsRng *rng)
 static double
 rebuild_recall(const GraphFixture *fixture, const GraphRows *queries)
 {
-	GraphFixture *rebuilt =
-		graph_fixture_create(&fixture->params, fixture->rows);
+	GraphFixture *rebuilt = graph_fixture_create(&fixture->params,
+												 fixture->rows);
 	uint32_t nodes = chs_mem_count(&fixture->mem, 0);
 	ChsNodeRef ref;
 	double recall;
@@ -279,8 +279,7 @@ test_anchor_alone(void)
 	for (ChsNodeId id = 0; id < 600; id++)
 	{
 		ChsSlotHeader *slot = chs_mem_slot(&fixture->mem, 0, id);
-		ChsEdge *edges =
-			chs_slot_edges(chs_mem_layout(&fixture->mem, 0), slot);
+		ChsEdge *edges = chs_slot_edges(chs_mem_layout(&fixture->mem, 0), slot);
 		uint16_t n = 0;
 
 		for (uint16_t i = 0; i < slot->degree; i++)

@@ -393,7 +393,7 @@ test_order(int bits)
 	if (bits == CHS_BITS_NONE)
 	{
 		CHECK_EQ(right, 400);
-		CHECK_EQ(reranked, 40 * 32);
+		CHECK_EQ(reranked, 40 * 16);
 	}
 	mem_fixture_destroy(fx);
 }

@@ -8,6 +8,7 @@
 
 #include <float.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -500,14 +501,14 @@ test_moved_area(void)
 /* ---- two threads ---- */
 
 #define THREADS 2
-#define THREAD_EDGES 100 /* together what one list can hold at most */
+#define THREAD_ROUNDS 20000
 #define THREAD_ROWS 1500
 
 typedef struct Worker
 {
 	MemFixture *fx;
 	int number;
-	uint64_t changed;
+	int step; /* atomic */
 	uint64_t wrong;
 } Worker;
 
@@ -525,63 +526,112 @@ run_workers(MemFixture *fx, void *(*work)(void *), Worker *workers)
 		CHECK_EQ(pthread_join(threads[i], NULL), 0);
 }
 
-/* Adds its own edges to node 0, one at a time, and reads in between. */
+/* The list without `edge`, or with it at the end; the length of the result. */
+static int
+toggle_edge(const ChsList *list, ChsEdge edge, ChsEdge *next)
+{
+	int n = 0;
+
+	for (int i = 0; i < list->degree; i++)
+	{
+		if (list->edges[i] != edge)
+			next[n++] = list->edges[i];
+	}
+	if (n == list->degree)
+		next[n++] = edge;
+	return n;
+}
+
+/*
+ * Adds its own edge to node 0 and takes it away in turns; it must always find
+ * what it left.
+ */
 static void *
-add_edges(void *arg)
+toggle_edges(void *arg)
 {
 	Worker *worker = arg;
 	ChsStore *store = &worker->fx->mem.store;
-	ChsNodeId neighbors[CHS_MAX_DEGREE];
+	ChsEdge own = (ChsEdge) worker->number + 1;
 
-	for (int i = 0; i < THREAD_EDGES;)
+	for (int round = 0; round < THREAD_ROUNDS;)
 	{
-		ChsList list;
+		ChsNodeId neighbors[CHS_MAX_DEGREE];
 		ChsEdge next[CHS_MAX_DEGREE];
-		ChsEdit edit = {.seen = list.edges, .next = next};
+		ChsList list;
 		ChsEditResult result;
-		int degree;
+		ChsEdit edit = {.seen = list.edges, .next = next};
+		int degree = store->ops->neighbors(store, 0, 0, neighbors);
 
+		for (int k = 0; k < degree; k++)
+			worker->wrong += neighbors[k] < 1 || neighbors[k] > THREADS;
 		store->ops->list(store, 0, 0, &list);
-		memcpy(next, list.edges, (size_t) list.degree * sizeof(ChsEdge));
-		next[list.degree] = (ChsEdge) (1 + worker->number * THREAD_EDGES + i);
 		edit.owner = list.owner;
 		edit.nseen = list.degree;
-		edit.nnext = list.degree + 1;
+		edit.nnext = toggle_edge(&list, own, next);
+		worker->wrong += (edit.nnext > edit.nseen) != (round % 2 == 0);
 		store->ops->edit(store, 0, &edit, 1, &result);
 		if (result == CHS_EDIT_DONE)
-			i++;
-		else
-			worker->changed++;
-		degree = store->ops->neighbors(store, 0, 0, neighbors);
-		for (int k = 0; k < degree; k++)
-			worker->wrong += neighbors[k] == 0 ||
-							 neighbors[k] > THREADS * THREAD_EDGES;
+			round++;
 	}
 	return NULL;
 }
 
-/* No edge is lost when two add to the same list. */
+/* No edit is lost when two change the same list. */
 static void
 test_concurrent_edit(void)
 {
-	MemFixture *fx = mem_fixture_create(
-		&(MemFixtureParams){.metric = CHS_METRIC_L2,
-							.bits = 4,
-							.dim = 40,
-							.count = 4,
-							.m = CHS_MAX_M,
-							.seed = 1});
+	MemFixture *fx = create_fixture(4, 4);
 	Worker workers[THREADS];
-	uint8_t seen[THREADS * THREAD_EDGES + 1] = {0};
 	ChsList list;
 
 	mem_fixture_publish(fx, 0, NULL, 0);
-	run_workers(fx, add_edges, workers);
+	run_workers(fx, toggle_edges, workers);
 	fx->mem.store.ops->list(&fx->mem.store, 0, 0, &list);
-	CHECK_EQ(list.degree, THREADS * THREAD_EDGES);
-	for (int i = 0; i < list.degree; i++)
-		CHECK_EQ(seen[list.edges[i]]++, 0);
+	CHECK_EQ(list.degree, 0);
 	CHECK_EQ(workers[0].wrong + workers[1].wrong, 0);
+	mem_fixture_destroy(fx);
+}
+
+/* Empties node 0's list, telling before and after. */
+static void *
+empty_list(void *arg)
+{
+	Worker *worker = arg;
+	ChsEdge seen = 0;
+
+	__atomic_store_n(&worker->step, 1, __ATOMIC_SEQ_CST);
+	worker->wrong += try_edit(worker->fx, (ChsNodeRef){0, 0}, &seen, 1, NULL,
+							  0) != CHS_EDIT_DONE;
+	__atomic_store_n(&worker->step, 2, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+/* While somebody holds the spin bit a list cannot change. */
+static void
+test_spin_bit(void)
+{
+	MemFixture *fx = create_fixture(4, 4);
+	Worker worker = {.fx = fx};
+	ChsEdge edge = 0;
+	ChsSlotHeader *slot;
+	pthread_t thread;
+
+	mem_fixture_publish(fx, 0, &edge, 1);
+	slot = chs_mem_slot(&fx->mem, 0, 0);
+	__atomic_store_n(&slot->lock, 1, __ATOMIC_SEQ_CST);
+	CHECK_EQ(pthread_create(&thread, NULL, empty_list, &worker), 0);
+	while (__atomic_load_n(&worker.step, __ATOMIC_SEQ_CST) == 0)
+		sched_yield();
+	/* time enough for one that does not wait, and no harm if it is not */
+	for (int i = 0; i < 10000; i++)
+		sched_yield();
+	CHECK_EQ(__atomic_load_n(&worker.step, __ATOMIC_SEQ_CST), 1);
+	CHECK_EQ(__atomic_load_n(&slot->degree, __ATOMIC_SEQ_CST), 1);
+	__atomic_store_n(&slot->lock, 0, __ATOMIC_SEQ_CST);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(worker.wrong, 0);
+	CHECK_EQ(slot->degree, 0);
+	CHECK_EQ(slot->lock, 0);
 	mem_fixture_destroy(fx);
 }
 
@@ -666,6 +716,7 @@ main(void)
 	test_estimate(2, 64);
 	test_promise();
 	test_moved_area();
+	test_spin_bit();
 	test_concurrent_edit();
 	test_concurrent_insert();
 	return unit_summary("store_mem");

@@ -4,9 +4,9 @@
  *
  * A best-first search needs the ef best nodes seen and, among them, the best
  * not yet expanded.  One sorted array gives both: its length bounds the
- * search, its first unmarked entry is the next to expand.  For the windows in
- * use (up to about a thousand entries of eight bytes) moving the tail of an
- * array beats two heaps; see "What a search costs" in README.md.
+ * search, its first unmarked entry is the next to expand.  Moving the tail of
+ * an array beats two heaps up to a window of 400, and costs little beyond; see
+ * "What a search costs" in README.md.
  *
  * Everything else, whose size nobody knows beforehand, goes into a ChsHeap.
  *

@@ -72,7 +72,8 @@ extern int chs_graph_draw_level(const ChsGraphParams *params, uint64_t key,
 typedef enum ChsInsertResult
 {
 	CHS_INSERT_NEW,		  /* a node of its own */
-	CHS_INSERT_DUPLICATE  /* its TID joined a node with the same vector */
+	CHS_INSERT_DUPLICATE  /* its TID joined a node with the same vector, or
+						   * the unlinked slot was linked by another */
 } ChsInsertResult;
 
 /*

@@ -36,7 +36,7 @@ typedef struct Check
 	/* the level being checked */
 	int level;
 	uint32_t nodes;
-	uint8_t *state;	  /* of every number below `nodes` */
+	uint8_t *state;    /* of every number below `nodes` */
 	uint8_t *incoming; /* has an edge from a node in the graph */
 	uint8_t *reached;
 	ChsNodeId *queue;
@@ -109,9 +109,9 @@ check_factors(Check *check, const ChsNodeCopy *node)
 }
 
 /*
- * I8: a node of an upper level stands on the node of the same vector one level
- * below.  A dead one may have lost it already: VACUUM frees from the top, but
- * an interrupted one leaves the dead where they are.
+ * I8: a live node of an upper level stands on the node of the same vector one
+ * level below.  That may be dead: VACUUM marks from below, and an interrupted
+ * one leaves it at that.
  */
 static void
 check_down(Check *check, const ChsNodeCopy *node)
@@ -129,10 +129,9 @@ check_down(Check *check, const ChsNodeCopy *node)
 	}
 	store->ops->fetch(store, below, &node->down.id, 1,
 					  (char *) check->mem +
-						  CHECK_BATCH *
-							  chs_node_copy_bytes(store->model),
+						  CHECK_BATCH * chs_node_copy_bytes(store->model),
 					  &copy);
-	if (copy.state != CHS_SLOT_LIVE)
+	if (!is_routed(copy.state))
 		report_problem(check, "I8", node->ref.id,
 					   "stands on node %u of level %d, which is %s",
 					   node->down.id, below, name_state(copy.state));
@@ -204,13 +203,13 @@ check_edge(Check *check, int slot)
 		if (CHS_EDGE_NODE(list->edges[i]) == end)
 		{
 			report_problem(check, "I6", owner,
-						   "edges %d and %d both lead to node %u", i, slot,
-						   end);
+						   "edges %d and %d both lead to node %u", i, slot, end);
 			break;
 		}
 	if (list->state == CHS_SLOT_LIVE && !is_routed(state))
-		report_problem(check, "I7", owner, "edge %d leads to node %u, which "
-										   "is %s",
+		report_problem(check, "I7", owner,
+					   "edge %d leads to node %u, which "
+					   "is %s",
 					   slot, end, name_state(state));
 	if (end != owner)
 		check->incoming[end] = 1;

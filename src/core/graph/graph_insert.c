@@ -88,9 +88,8 @@ search_level(ChsGraph *graph, int level, bool above, int ef,
 	work->nfound[level] = 0;
 	n = find_starts(graph, level, above, query, starts);
 	if (n > 0)
-		work->nfound[level] =
-			chs_graph_search_level(graph, level, query, starts, n, ef, false,
-								   work->found[level]);
+		work->nfound[level] = chs_graph_search_level(
+			graph, level, query, starts, n, ef, false, work->found[level]);
 	/* what stood below may have gone since */
 	if (work->nfound[level] == 0 && above)
 		search_level(graph, level, false, ef, query);
@@ -208,7 +207,7 @@ typedef struct Insertion
 	const ChsNewNode *node;
 	const ChsQuery *query;
 	ChsNodeRef entry[CHS_MAX_LEVELS]; /* as seen before the search */
-	ChsNodeRef below;				  /* what was published one level below */
+	ChsNodeRef below;                 /* what was published one level below */
 } Insertion;
 
 static ChsNodeRef
@@ -229,8 +228,30 @@ publish_level(ChsGraph *graph, const Insertion *insertion, int n)
 }
 
 /*
+ * Nobody that the search found can hold an edge to the published node: while
+ * it was slow, VACUUM removed them all.  What is there now is asked; if that
+ * is nothing, the node becomes the entry.
+ */
+static void
+link_late(ChsGraph *graph, int level, const Insertion *insertion, ChsNodeRef self)
+{
+	ChsLinkWork *work = graph->work->link;
+	ChsNodeRef nobody = {CHS_NODE_NONE, 0};
+	int n;
+
+	/* copies of nodes that are gone must not pass for their successors */
+	chs_pool_start(&work->pool, level, insertion->node->code,
+				   insertion->node->factors);
+	if (graph->store->ops->set_entry(graph->store, level, nobody, self))
+		return;
+	n = search_again(graph, insertion->query, self);
+	(void) chs_link_back(graph, self, work->order, n, n > 0);
+}
+
+/*
  * The work on one level after the searches.  False when, on level 0, the TID
- * joined another node: then insertion->below is that one.
+ * joined another node, or the unlinked slot was linked by another meanwhile:
+ * then insertion->below is that one.
  */
 static bool
 insert_level(ChsGraph *graph, int level, Insertion *insertion)
@@ -252,6 +273,12 @@ insert_level(ChsGraph *graph, int level, Insertion *insertion)
 	n = chs_prune_select(&work->pool, work->order, n, 0,
 						 chs_link_capacity(graph, level));
 	self = publish_level(graph, insertion, n);
+	if (self.id == CHS_NODE_NONE)
+	{
+		/* Linked by another: a second time would lead it to itself. */
+		insertion->below = node->existing;
+		return false;
+	}
 	insertion->below = self;
 	/*
 	 * A node that found nobody must become the entry, or find the entry.
@@ -265,7 +292,9 @@ insert_level(ChsGraph *graph, int level, Insertion *insertion)
 	{
 		/* none of the neighbours could: any of the candidates, then */
 		n = load_found(graph, level, self.id);
-		(void) chs_link_anchor(graph, self, work->order, n);
+		if (!chs_link_anchor(graph, self, work->order, n) &&
+			!chs_link_anchor_far(graph, self, NULL, NULL))
+			link_late(graph, level, insertion, self);
 	}
 	return true;
 }

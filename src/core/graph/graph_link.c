@@ -20,11 +20,14 @@
  */
 #define LINK_TRIES 2
 
+/* A wide search, in windows of an ordinary one. */
+#define FAR_WINDOWS 8
+
 typedef enum LinkPlan
 {
 	LINK_NOTHING, /* there already, or not wanted */
-	LINK_EDIT,	  /* propose it */
-	LINK_GONE	  /* the owner is not live at the version we know */
+	LINK_EDIT,    /* propose it */
+	LINK_GONE     /* the owner is not live at the version we know */
 } LinkPlan;
 
 ChsLinkWork *
@@ -46,8 +49,8 @@ chs_link_work(ChsGraph *graph)
 	room = (size_t) work->candidates + CHS_MAX_DEGREE;
 	work->ids = chs_alloc(arena, room * sizeof(ChsNodeId));
 	work->order = chs_alloc(arena, room * sizeof(int));
-	work->search_ids =
-		chs_alloc(arena, (size_t) work->candidates * sizeof(ChsNodeId));
+	work->search_ids = chs_alloc(arena,
+								 (size_t) work->candidates * sizeof(ChsNodeId));
 	work->own_mem = chs_alloc(arena, chs_node_copy_bytes(graph->store->model));
 	work->view_mem = chs_alloc(arena, chs_query_bytes(graph->store->model));
 	work->proposals = chs_alloc(arena, (size_t) lists * sizeof(ChsProposal));
@@ -102,19 +105,18 @@ chs_link_capacity(const ChsGraph *graph, int level)
 }
 
 /*
- * Anchors that one list may hold: half of it, so that a node which is the
- * nearest of very many (a large norm under inner product, the first of a
- * cluster) keeps edges of its own choice to route by.
+ * Anchors that one list may hold: three quarters of it, so that a node which
+ * is the nearest of very many (the first of a cluster) keeps edges of its own
+ * choice to route by.
  */
 static int
 limit_anchors(const ChsGraph *graph, int level)
 {
-	return (chs_link_capacity(graph, level) + 1) / 2;
+	return (3 * chs_link_capacity(graph, level) + 3) / 4;
 }
 
 int
-chs_link_order(ChsLinkWork *work, const ChsNodeId *ids, int n,
-			   ChsNodeId self)
+chs_link_order(ChsLinkWork *work, const ChsNodeId *ids, int n, ChsNodeId self)
 {
 	int count = 0;
 
@@ -315,8 +317,7 @@ retry_changed(ChsGraph *graph, ChsNodeRef self, int n, bool *anchored)
 									&result);
 		}
 		if (plan == LINK_GONE || result == CHS_EDIT_GONE)
-			work->gone[work->ngone++] =
-				work->pool.node[proposal->member].ref.id;
+			work->gone[work->ngone++] = work->pool.node[proposal->member].ref.id;
 		else if (plan == LINK_NOTHING || result == CHS_EDIT_DONE)
 			*anchored |= proposal->anchor;
 	}
@@ -343,7 +344,7 @@ chs_link_back(ChsGraph *graph, ChsNodeRef self, const int *order, int n,
 	return anchored;
 }
 
-/* One neighbour is asked to take the anchor, whatever it has to drop. */
+/* One neighbour is asked to take the anchor. */
 static bool
 ask_anchor(ChsGraph *graph, ChsNodeRef self, int member)
 {
@@ -377,6 +378,56 @@ chs_link_anchor(ChsGraph *graph, ChsNodeRef self, const int *order, int n)
 	return false;
 }
 
+/*
+ * Into work->far what a wide search around the pool's centre finds.  It starts
+ * from the level's own entry: a descent can come down among nodes that the
+ * entry does not lead to, and find only those.
+ */
+static int
+search_far(ChsGraph *graph)
+{
+	ChsLinkWork *work = graph->work->link;
+	ChsPool *pool = &work->pool;
+	const ChsQuery *query = chs_link_view(
+		graph, &pool->centre, pool->centre_code, pool->centre_factors);
+	ChsNodeRef entry[CHS_MAX_LEVELS];
+	int ef = FAR_WINDOWS * work->candidates;
+
+	if (work->far == NULL)
+		work->far = chs_alloc(graph->arena, (size_t) ef * sizeof(ChsScored));
+	if (graph->store->ops->entries(graph->store, true, entry) <= pool->level)
+		return 0;
+	return chs_graph_search_level(graph, pool->level, query,
+								  &entry[pool->level], 1, ef, false, work->far);
+}
+
+bool
+chs_link_anchor_far(ChsGraph *graph, ChsNodeRef self,
+					bool (*may)(void *context, ChsNodeId id), void *context)
+{
+	ChsLinkWork *work = graph->work->link;
+	ChsPool *pool = &work->pool;
+	int nfar = search_far(graph);
+	int i = 0;
+
+	while (i < nfar)
+	{
+		int n = 0;
+
+		for (; i < nfar && n < work->candidates; i++)
+			if (may == NULL || may(context, work->far[i].id))
+				work->ids[n++] = work->far[i].id;
+		chs_pool_start(pool, pool->level, pool->centre_code,
+					   pool->centre_factors);
+		(void) chs_pool_load(pool, work->ids, n);
+		chs_pool_keep(pool);
+		n = chs_link_order(work, work->ids, n, self.id);
+		if (chs_link_anchor(graph, self, work->order, n))
+			return true;
+	}
+	return false;
+}
+
 static bool
 contains_id(const ChsNodeId *ids, int n, ChsNodeId id)
 {
@@ -388,8 +439,7 @@ contains_id(const ChsNodeId *ids, int n, ChsNodeId id)
 
 /* The new own list, from work->list into `next`; returns its length. */
 static int
-merge_own(const ChsGraph *graph, const ChsNodeId *add, int nadd,
-		  ChsEdge *next)
+merge_own(const ChsGraph *graph, const ChsNodeId *add, int nadd, ChsEdge *next)
 {
 	ChsLinkWork *work = graph->work->link;
 	const ChsList *list = &work->list;
@@ -397,8 +447,7 @@ merge_own(const ChsGraph *graph, const ChsNodeId *add, int nadd,
 	int n = 0;
 
 	for (int i = 0; i < list->degree; i++)
-		if (!contains_id(work->gone, work->ngone,
-						 CHS_EDGE_NODE(list->edges[i])))
+		if (!contains_id(work->gone, work->ngone, CHS_EDGE_NODE(list->edges[i])))
 			next[n++] = list->edges[i];
 	for (int i = 0; i < nadd && n < capacity; i++)
 		if (find_edge(list, add[i]) < 0)
@@ -420,8 +469,7 @@ chs_link_change_own(ChsGraph *graph, ChsNodeRef self, const ChsNodeId *add,
 		ChsEditResult result;
 
 		graph->store->ops->list(graph->store, work->pool.level, self.id, list);
-		if (list->state != CHS_SLOT_LIVE ||
-			list->owner.version != self.version ||
+		if (list->state != CHS_SLOT_LIVE || list->owner.version != self.version ||
 			list->degree > chs_link_capacity(graph, work->pool.level))
 			return false;
 		edit.nseen = list->degree;

@@ -20,7 +20,7 @@
 /* One edge back in the making. */
 typedef struct ChsProposal
 {
-	int member;	   /* the owner, a member that the pool keeps */
+	int member;    /* the owner, a member that the pool keeps */
 	bool anchor;   /* the edge is to be the anchor */
 	ChsEdge *seen; /* room for a full list */
 	ChsEdge *next; /* likewise */
@@ -32,27 +32,28 @@ typedef struct ChsProposal
 typedef struct ChsLinkWork
 {
 	int candidates; /* the window of the search for neighbours */
-	ChsPool pool;	/* around the node being linked */
+	ChsPool pool;   /* around the node being linked */
 
 	/* result of the search at each level, allocated when first used */
 	ChsScored *found[CHS_MAX_LEVELS];
 	int nfound[CHS_MAX_LEVELS];
 
-	ChsNodeId *ids;				 /* [candidates + CHS_MAX_DEGREE] */
-	int *order;					 /* likewise: members, nearest first */
-	ChsNodeId *search_ids;		 /* [candidates] */
-	ChsModel view_model;		 /* see chs_link_view */
+	ChsNodeId *ids;        /* [candidates + CHS_MAX_DEGREE] */
+	int *order;            /* likewise: members, nearest first */
+	ChsNodeId *search_ids; /* [candidates] */
+	ChsModel view_model;   /* see chs_link_view */
 	ChsQuery view;
 	void *view_mem;
-	ChsNodeCopy own;			 /* the pool's centre, when it was fetched */
-	void *own_mem;				 /* its factors and code */
-	ChsList list;				 /* of one neighbour */
+	ChsNodeCopy own;             /* the pool's centre, when it was fetched */
+	void *own_mem;               /* its factors and code */
+	ChsList list;                /* of one neighbour */
 	int members[CHS_MAX_DEGREE]; /* its ends */
 
 	ChsProposal *proposals; /* [2m] */
 	int nproposals;
 	ChsEdit edits[CHS_MAX_DEGREE];
 	ChsEditResult results[CHS_MAX_DEGREE];
+	ChsScored *far; /* of chs_link_anchor_far, NULL until needed */
 	ChsNodeId gone[CHS_MAX_DEGREE]; /* neighbours that vanished */
 	int ngone;
 } ChsLinkWork;
@@ -98,8 +99,18 @@ extern bool chs_link_back(ChsGraph *graph, ChsNodeRef self, const int *order,
  * Makes one of the members order[0 .. n - 1] (nearest first, kept ones) take an
  * anchor edge to the pool's centre `self`.  False if none could.
  */
-extern bool chs_link_anchor(ChsGraph *graph, ChsNodeRef self,
-							const int *order, int n);
+extern bool chs_link_anchor(ChsGraph *graph, ChsNodeRef self, const int *order,
+							int n);
+
+/*
+ * The same from the nodes that a much wider search finds, when all near ones
+ * hold as many anchors as they may (hundreds of equal vectors); `may`, if not
+ * NULL, says which of them can be asked.  The pool keeps its centre but not its
+ * members.
+ */
+extern bool chs_link_anchor_far(ChsGraph *graph, ChsNodeRef self,
+								bool (*may)(void *context, ChsNodeId id),
+								void *context);
 
 /*
  * Replaces self's own list: what is in it now, less the ends in

@@ -80,8 +80,7 @@ probe_table(const ChsPool *pool, ChsNodeId id)
 {
 	uint32_t at = (id * UINT32_C(2654435769) >> 7) & pool->table_mask;
 
-	while (pool->table[at] != 0 &&
-		   pool->node[pool->table[at] - 1].ref.id != id)
+	while (pool->table[at] != 0 && pool->node[pool->table[at] - 1].ref.id != id)
 		at = (at + 1) & pool->table_mask;
 	return at;
 }
@@ -98,8 +97,7 @@ forget_visitors(ChsPool *pool)
 	pool->n = pool->kept;
 	memset(pool->table, 0, (pool->table_mask + 1) * sizeof(uint32_t));
 	for (int i = 0; i < pool->n; i++)
-		pool->table[probe_table(pool, pool->node[i].ref.id)] =
-			(uint32_t) i + 1;
+		pool->table[probe_table(pool, pool->node[i].ref.id)] = (uint32_t) i + 1;
 }
 
 /*
@@ -234,8 +232,7 @@ chs_pool_sort(const ChsPool *pool, int *order, int n)
 			int item = order[i];
 			int j = i;
 
-			for (; j >= gaps[g] &&
-				   comes_before(pool, item, order[j - gaps[g]]);
+			for (; j >= gaps[g] && comes_before(pool, item, order[j - gaps[g]]);
 				 j -= gaps[g])
 				order[j] = order[j - gaps[g]];
 			order[j] = item;

@@ -23,10 +23,10 @@ typedef struct ChsPool
 	ChsStore *store;
 	int level;
 	int capacity;
-	int n;			   /* members */
-	int kept;		   /* the first of them stay when room is needed */
+	int n;             /* members */
+	int kept;          /* the first of them stay when room is needed */
 	ChsNodeCopy *node; /* [capacity] */
-	float *key;		   /* [capacity] to the centre; FLT_MAX if not live */
+	float *key;        /* [capacity] to the centre; FLT_MAX if not live */
 
 	/* private */
 	ChsQuery centre;
@@ -39,10 +39,10 @@ typedef struct ChsPool
 	size_t copy_bytes;
 	uint32_t *table; /* id -> member + 1, open addressing */
 	uint32_t table_mask;
-	ChsNodeId *missing;			/* [capacity] scratch of one load */
-	const uint8_t **codes;		/* [capacity + 1] scratch of one compare */
+	ChsNodeId *missing;         /* [capacity] scratch of one load */
+	const uint8_t **codes;      /* [capacity + 1] scratch of one compare */
 	const ChsFactors **factors; /* likewise */
-	float *scratch;				/* likewise */
+	float *scratch;             /* likewise */
 } ChsPool;
 
 /*

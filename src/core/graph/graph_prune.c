@@ -68,8 +68,7 @@ find_lost(const ChsPool *pool, const ChsFullList *list)
  * and with the centre.
  */
 static int
-choose_slot(const ChsPool *pool, const ChsFullList *list,
-			const float *to_owner)
+choose_slot(const ChsPool *pool, const ChsFullList *list, const float *to_owner)
 {
 	float centre_key = to_owner[list->n];
 	int farthest = -1;
@@ -107,7 +106,6 @@ chs_prune_replace(ChsPool *pool, const ChsFullList *list)
 
 	if (slot >= 0)
 		return slot;
-	chs_pool_compare(pool, list->owner, list->members, list->n, true,
-					 to_owner);
+	chs_pool_compare(pool, list->owner, list->members, list->n, true, to_owner);
 	return choose_slot(pool, list, to_owner);
 }

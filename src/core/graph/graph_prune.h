@@ -30,11 +30,11 @@ extern int chs_prune_select(ChsPool *pool, int *order, int n, int fixed,
 /* A full neighbour list to which the pool's centre wants to be added. */
 typedef struct ChsFullList
 {
-	int owner;			/* member of the pool */
-	int n;				/* edges, at most CHS_MAX_DEGREE */
+	int owner; /* member of the pool */
+	int n;     /* edges, at most CHS_MAX_DEGREE */
 	const ChsEdge *edges;
 	const int *members; /* the edges' ends, as members of the pool */
-	bool must;			/* the edge is an anchor: say no only if nothing can go */
+	bool must; /* the edge is an anchor: say no only if nothing can go */
 } ChsFullList;
 
 /*

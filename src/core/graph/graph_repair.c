@@ -147,6 +147,15 @@ append_candidates(ChsLinkWork *work, ChsNodeId self, int fixed)
 	return n;
 }
 
+/* The nodes work->ids[0 .. live - 1], then all other candidates. */
+static int
+order_candidates(ChsLinkWork *work, ChsNodeId self, int live)
+{
+	for (int i = 0; i < live; i++)
+		work->order[i] = chs_pool_find(&work->pool, work->ids[i]);
+	return append_candidates(work, self, live);
+}
+
 /*
  * The neighbours that live stay: they were chosen with knowledge of more
  * candidates than are at hand now.  New ones are chosen beside them, at most as
@@ -167,13 +176,14 @@ chs_graph_repair(ChsGraph *graph, int level, ChsNodeId id)
 	if (work->ngone == 0)
 		return false;
 	load_behind_dead(graph);
-	for (int i = 0; i < live; i++)
-		work->order[i] = chs_pool_find(pool, work->ids[i]);
-	n = append_candidates(work, id, live);
+	n = order_candidates(work, id, live);
 	if (n < graph->params.m / 2)
 	{
+		/* without the dead, so that there is room for all that it finds */
+		chs_pool_start(pool, level, work->own.code, work->own.factors);
+		(void) chs_pool_load(pool, work->ids, live);
 		load_nearest(graph, work->candidates);
-		n = append_candidates(work, id, live);
+		n = order_candidates(work, id, live);
 	}
 	chs_pool_keep(pool);
 	n = chs_prune_select(pool, work->order, n, live, live + work->ngone);
@@ -198,7 +208,8 @@ chs_graph_anchor(ChsGraph *graph, int level, ChsNodeId id)
 	load_nearest(graph, work->candidates);
 	n = append_candidates(work, id, 0);
 	chs_pool_keep(pool);
-	return n == 0 || chs_link_anchor(graph, self, work->order, n);
+	return n == 0 || chs_link_anchor(graph, self, work->order, n) ||
+		   chs_link_anchor_far(graph, self, NULL, NULL);
 }
 
 /* Keeps of order[0 .. n - 1] what the caller approves of; how many. */
@@ -238,10 +249,10 @@ chs_graph_anchor_among(ChsGraph *graph, int level, ChsNodeId id,
 		n = append_candidates(work, id, 0);
 		chs_pool_keep(&work->pool);
 		n = filter_order(work, n, may, context);
-		if (n > 0 && chs_link_anchor(graph, self, work->order, n))
+		if (chs_link_anchor(graph, self, work->order, n))
 			return true;
 		if (window == work->candidates)
-			return false;
+			return chs_link_anchor_far(graph, self, may, context);
 		window = work->candidates;
 	}
 }

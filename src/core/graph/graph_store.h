@@ -164,7 +164,8 @@ typedef struct ChsStoreOps
 
 	/*
 	 * Makes the node readable by everyone, live, with its edges, and returns
-	 * its number and version.
+	 * its number and version; id CHS_NODE_NONE if the slot was not as expected
+	 * any more: another user linked the same unlinked one, or it was freed.
 	 */
 	ChsNodeRef (*publish)(ChsStore *store, int level,
 						  const ChsNewNode *node);

@@ -2,9 +2,9 @@
  * store_mem.h
  *	  A node store in memory: index build, unit tests, fuzzing.
  *
- * Nodes are slots (slot.h) in chunks of 65,536, per level; a chunk table holds
- * offsets from the base of one memory area, so that the area can be shared
- * memory mapped at different addresses in several processes.  Several threads
+ * Nodes are slots (slot.h) in chunks of up to 65,536, per level; a chunk table
+ * holds offsets from the base of one memory area, so that the area can be
+ * shared memory mapped at different addresses in several processes.  Threads
  * or processes may read and write at once: a list is changed under a spin bit
  * in its own slot, everything else is published by one release store.
  *
@@ -17,8 +17,8 @@
 
 #include "core/graph/graph_store.h"
 
+/* The largest chunk; small areas are cut into smaller ones. */
 #define CHS_MEM_CHUNK_NODES 65536
-#define CHS_MEM_MAX_CHUNKS 32768 /* level 0: 2^31 nodes */
 
 /*
  * The shared part, at the start of the area.  Plain old data with no pointer
@@ -63,8 +63,9 @@ typedef struct ChsMemStore
 } ChsMemStore;
 
 /*
- * Bytes of area for the fixed part, and for one more chunk of a level.  An
- * area of a given size takes what fits: see chs_mem_reserve.
+ * Bytes of area for the fixed part, which is the least an area may have, and
+ * for one chunk of the largest size of a level.  An area of a given size takes
+ * what fits.
  */
 extern size_t chs_mem_fixed_bytes(void);
 extern size_t chs_mem_chunk_bytes(const ChsMemParams *params, int level);

@@ -51,7 +51,8 @@ typedef struct ChsModel
  * Per-node factors, stored beside the code (16 bytes, on disk as they are).
  *
  * With o the centred vector (for cosine: of the normalised vector), c its
- * code as half-integers: norm2 = |o|^2; scale = |o|^2 / <c, o> (0 when o = 0);
+ * code (half-integers around 0, at 8 bits integers) and D code_dim:
+ * norm2 = |o|^2; scale = |o|^2 / <c, o> (0 when o = 0);
  * err = |o| sqrt((1 - cos^2) / (cos^2 (D - 1))) with cos between c and o, so
  * that the standard deviation of an estimated <o, q> is err |q|;
  * add = <o, mean> (inner product metric, else 0).
@@ -91,7 +92,7 @@ typedef struct ChsL1Query
 typedef struct ChsQuery
 {
 	const ChsModel *model;
-	const float *vector; /* the exact query, dim floats (NULL if from a code) */
+	const float *vector; /* the exact query, NULL if from a code */
 	const int8_t *q8;    /* code_dim values, 64-byte aligned */
 	const float *qf;     /* bits = 32: the vector */
 	ChsL1Query l1;       /* L1: the query in levels */
@@ -149,24 +150,33 @@ extern size_t chs_query_bytes(const ChsModel *model);
 /*
  * Prepares a query from a vector of dim floats (kept by reference, it must
  * outlive the query).  False when estimates would be meaningless (zero norm
- * under cosine, not finite).
+ * under cosine, not finite); the query must then not be used.
+ *
+ * The codes of an inner product index are those of an L2 index with the same
+ * mean: a copy of the model with metric = L2 makes queries that give the L2
+ * estimate from them (for finding equal vectors).
  */
 extern bool chs_query_init(ChsQuery *query, void *mem, const ChsModel *model,
 						   const float *vector);
 
 /*
  * Prepares a query that stands for an encoded vector, so that two codes can
- * be compared: code against code is another estimator than vector against
- * code, and the two must never be compared with each other.
+ * be compared.  This is another estimator than vector against code, and the
+ * two must never be compared with each other: unrelated vectors are estimated
+ * without bias, but near-duplicates err alike, and their keys come out too low
+ * by up to twice |o|^2 (1 / cos^2 - 1), which a code against itself reaches.
+ * The order of near and far is kept; see README.md.  Symmetric.
  */
 extern void chs_query_from_code(ChsQuery *query, void *mem,
 								const ChsModel *model, const uint8_t *code,
 								const ChsFactors *factors);
 
 /*
- * Estimated keys (see ChsMetric) of n codes; err[i], if err is not NULL, is the
- * standard deviation of est[i].  A result that is not finite becomes FLT_MAX.
- * codes[i] and factors[i] point to the i-th code and its factors.
+ * Estimated keys (see ChsMetric) of n codes; err[i], if err is not NULL, is
+ * the standard deviation of est[i].  An estimate is not clamped: a squared
+ * distance near 0 may come out negative.  What is not finite becomes FLT_MAX.  codes[i]
+ * and factors[i] point to the i-th code and its factors.  Give four codes a
+ * call or more: the kernels then need half the time per code.
  */
 extern void chs_estimate(const ChsQuery *query, const uint8_t *const *codes,
 						 const ChsFactors *const *factors, int n, float *est,

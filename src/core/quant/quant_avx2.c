@@ -25,7 +25,8 @@
 
 /*
  * Blocks that may be added up in 16 bits: a block gives each lane two pairs of
- * products, at most 4 (2^bits - 1) 127, so 64, 21 and 4 blocks stay below 2^15.
+ * products, at most 4 (2^bits - 1) 127, so that 64, 21 and 4 blocks stay below
+ * 2^15.
  */
 #define SUM_BLOCKS(bits) ((bits) == 1 ? 64u : (bits) == 2 ? 21u : 4u)
 

@@ -357,19 +357,22 @@ reserve_rest(ChsBuild *build, uint32 nodes)
 {
 	ChsBuildShared *shared = build->shared;
 	ChsIndex *index = build->index;
+	uint32 per_page = chs_index_per_page(index, 0);
 	double done = Max(shared->rows_when_flushed, 1);
 	/* a little more than the sample promised; equal vectors as so far */
 	double total = Max(nodes, 1) * (shared->expected_rows * 1.02 / done);
+	uint32 npages;
 
 	if (total <= nodes || total >= CHS_NODE_NONE)
 		return;
-	chs_stream_reserve(index, CHS_STREAM_GRAPH(0),
-					   pages_for((uint64) total, chs_index_per_page(index, 0)),
+	/* each participant fills a page of its own */
+	npages = pages_for((uint64) total, per_page) +
+			 (uint32) shared->participants_max;
+	chs_stream_reserve(index, CHS_STREAM_GRAPH(0), npages, true);
+	chs_stream_reserve(index, CHS_STREAM_VECTOR,
+					   pages_for((uint64) npages * per_page * build->vector_bytes,
+								 CHS_BYTES_PER_PAGE),
 					   true);
-	chs_stream_reserve(
-		index, CHS_STREAM_VECTOR,
-		pages_for((uint64) total * build->vector_bytes, CHS_BYTES_PER_PAGE),
-		true);
 }
 
 void

@@ -28,7 +28,7 @@
 
 /* At most this part of the memory is for further TIDs. */
 #define TIDS_SHARE 8
-#define TIDS_MIN 256
+#define TIDS_MIN 2048 /* more than there can be participants */
 
 /*
  * The vector stream grows by a sixteenth, in steps of at most 8 MB: what is

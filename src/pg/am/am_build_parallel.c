@@ -60,10 +60,12 @@
 #define PHASE_FLUSH 1
 
 /*
- * A row costs 0.1 to 1 ms, starting a worker some 10 ms: so many rows are
- * worth one.
+ * A row costs 0.1 to 1 ms, starting a worker some 10 ms: so many rows of few
+ * dimensions are worth one; twice as many dimensions as WORK_DIM take about
+ * twice as long.
  */
 #define ROWS_PER_WORKER 2000
+#define WORK_DIM 256.0
 
 /*
  * Of the free shared memory we take at most four fifths.  With less than a
@@ -121,6 +123,7 @@ chs_build_workers(const ChsBuild *build, double rows)
 		return 0;
 	if (option >= 0)
 		return Min(option, workers);
+	rows *= 1.0 + (double) build->index->meta->dim / WORK_DIM;
 	return (int) Min(rows / ROWS_PER_WORKER, (double) workers);
 }
 

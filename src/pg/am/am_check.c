@@ -344,22 +344,33 @@ find_block(const ChsMetaPageData *meta, int stream, uint32 page)
 	return block;
 }
 
+/* Where the contents of a page end, beyond which WAL may leave bytes out. */
+static Size
+contents_end(const ChsMetaPageData *meta, ChsPageKind kind, int level)
+{
+	int which = level == 0 ? 0 : 1;
+
+	if (kind == CHS_PAGE_GRAPH)
+		return CHS_SLOTS_OFFSET +
+			   (Size) meta->per_page[which] * meta->layout[which].slot_bytes;
+	if (kind == CHS_PAGE_OVERFLOW)
+		return CHS_SLOTS_OFFSET +
+			   CHS_OVERFLOW_PER_PAGE * sizeof(ChsOverflowData);
+	return CHS_BYTES_OFFSET + CHS_BYTES_PER_PAGE;
+}
+
 bool
 chs_check_read_page(ChsChecker *check, int stream, uint32 page, ChsPageKind kind)
 {
 	int level = kind == CHS_PAGE_GRAPH ? stream : 0;
-	int which = level == 0 ? 0 : 1;
 	BlockNumber block = find_block(check->meta, stream, page);
 	const char *problem;
-	Size lower = 0;
 
 	CHECK_FOR_INTERRUPTS();
 	if (!chs_page_copy(check->rel, block, check->strategy, check->page.data))
 		return false;
-	if (kind == CHS_PAGE_GRAPH)
-		lower = CHS_SLOTS_OFFSET + (Size) check->meta->per_page[which] *
-									   check->meta->layout[which].slot_bytes;
-	problem = chs_page_copy_problem(check->page.data, kind, level, lower);
+	problem = chs_page_copy_problem(check->page.data, kind, level,
+									contents_end(check->meta, kind, level));
 	if (problem == NULL)
 		return true;
 	chs_check_report(check, "P3", kind == CHS_PAGE_GRAPH ? level : CHS_NO_LEVEL,

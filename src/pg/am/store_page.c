@@ -403,30 +403,26 @@ score_vector(void *arg, int position, const float *x)
 
 /*
  * The level-0 numbers of nodes of any level, for their exact vectors: those of
- * upper levels are found by following `down`.  With bits = 32 only.
+ * upper levels are found by following `down`.  With bits = 32 only.  A number
+ * that cannot be (a free slot's, a damaged one) becomes 0: any vector will do
+ * for a node that is ignored or wrong anyway.
  */
 static void
 find_base_ids(ChsPageStore *store, int level, const ChsNodeId *ids, int n,
 			  ChsNodeId *base)
 {
-	uint32 limit = chs_index_capacity(store->index, 0);
-
 	memcpy(base, ids, n * sizeof(ChsNodeId));
 	for (; level > 0; level--)
 	{
+		uint32 limit = chs_index_capacity(store->index, level - 1);
+
 		for (int i = 0; i < n; i++)
 		{
 			ChsSlotHeader header;
 
 			chs_page_store_header(store, level, base[i], &header);
-			base[i] = header.down;
+			base[i] = header.down < limit ? header.down : 0;
 		}
-	}
-	for (int i = 0; i < n; i++)
-	{
-		/* a free slot's `down`: any vector will do, the node is ignored */
-		if (base[i] >= limit)
-			base[i] = 0;
 	}
 }
 
@@ -556,9 +552,12 @@ read_list(ChsStore *base, int level, ChsNodeId id, ChsList *out)
 {
 	ChsPageStore *store = (ChsPageStore *) base;
 	const ChsSlotLayout *layout = chs_index_layout(store->index, level);
-	Buffer buffer = lock_node(store, level, id);
-	const ChsSlotHeader *slot = slot_of(store, level, buffer, id);
+	Buffer buffer;
+	const ChsSlotHeader *slot;
 
+	CHECK_FOR_INTERRUPTS();
+	buffer = lock_node(store, level, id);
+	slot = slot_of(store, level, buffer, id);
 	out->owner.id = id;
 	out->owner.version = slot->version;
 	out->state = slot->state;

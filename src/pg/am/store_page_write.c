@@ -212,9 +212,9 @@ lock_slot(ChsIndex *index, ChsNodeId id)
 /*
  * Turns a claimed (or, for a leftover of the flat phase, an unlinked) slot
  * live.  If it is not in that state any more, VACUUM or another backend was
- * faster, and nothing is done.
+ * faster, and nothing is done: false.
  */
-static void
+static bool
 turn_live(ChsIndex *index, ChsNodeRef ref, uint8 from, const ChsNewNode *node)
 {
 	const ChsSlotLayout *layout = chs_index_layout(index, 0);
@@ -222,8 +222,9 @@ turn_live(ChsIndex *index, ChsNodeRef ref, uint8 from, const ChsNewNode *node)
 	Buffer buffer = lock_slot(index, ref.id);
 	ChsSlotHeader *slot =
 		chs_page_slot(BufferGetPage(buffer), layout, position);
+	bool mine = slot->state == from && slot->version == ref.version;
 
-	if (slot->state == from && slot->version == ref.version)
+	if (mine)
 	{
 		ChsWal wal;
 
@@ -239,6 +240,7 @@ turn_live(ChsIndex *index, ChsNodeRef ref, uint8 from, const ChsNewNode *node)
 		chs_wal_finish(&wal);
 	}
 	UnlockReleaseBuffer(buffer);
+	return mine;
 }
 
 /* Upper levels have no TID and no vector: one record does it all. */
@@ -276,20 +278,23 @@ chs_page_store_publish(ChsStore *base, int level, const ChsNewNode *node)
 {
 	ChsPageStore *store = (ChsPageStore *) base;
 	ChsNodeRef ref;
+	bool mine;
 
 	if (level > 0)
 		return publish_upper(store->index, level, node);
 	if (node->existing.id != CHS_NODE_NONE)
 	{
 		ref = node->existing;
-		turn_live(store->index, ref, CHS_SLOT_UNLINKED, node);
+		mine = turn_live(store->index, ref, CHS_SLOT_UNLINKED, node);
 	}
 	else
 	{
 		ref = claim_with_vector(store, node);
-		turn_live(store->index, ref, CHS_SLOT_RESERVED, node);
+		mine = turn_live(store->index, ref, CHS_SLOT_RESERVED, node);
 	}
 	CHS_STOP("after-publish");
+	if (!mine)
+		ref.id = CHS_NODE_NONE;
 	return ref;
 }
 
