@@ -92,7 +92,8 @@ if [ -d "$data_dir/siftsmall" ]; then
 	cp -R "$data_dir/siftsmall" "$work/data/"
 	chmod -R u+w "$work/data"
 	CHASSIS_SIFTSMALL=$work/data/siftsmall
-	export CHASSIS_SIFTSMALL
+	CHS_TEST_FVECS=$CHASSIS_SIFTSMALL/siftsmall_base.fvecs
+	export CHASSIS_SIFTSMALL CHS_TEST_FVECS
 fi
 if [ "$(id -un)" != "$server_user" ]; then
 	chown -R "$server_user" "$work"
@@ -295,14 +296,8 @@ suite_tap() {
 	passed=$((n > failed ? n - failed : 0))
 	if ! grep -q '^Result: PASS' "$log/tap.log"; then
 		[ "$failed" -gt 0 ] || failed=1
-		grep -vE ' ok +[0-9]+ ms$' "$log/tap.log" | tail -n 60
-		tap_logs=$(find "$src/tmp_check/log" -name 'regress_log_*')
-		for file in $tap_logs; do
-			if grep -q '^not ok\|died\|ERROR' "$file"; then
-				say "--- end of ${file##*/}"
-				tail -n 30 "$file"
-			fi
-		done
+		grep -A 1 '#   Failed test' "$log/tap.log" | cut -c 1-200
+		sed -n '/^Test Summary Report/,/^Files=/p' "$log/tap.log"
 	fi
 	if grep -q 'skipped' "$log/tap.log"; then
 		note="some skipped: $(grep -c 'skipped' "$log/tap.log") files"

@@ -250,9 +250,22 @@ test_self_test(void)
 	CHECK(!chs_quant_self_test(&broken));
 }
 
-int
-main(void)
+/* Did the kernels of this set run? */
+static bool
+has_run(const bool *ran, const char *name)
 {
+	for (int isa = 0; isa < CHS_ISA_COUNT; isa++)
+		if (ran[isa] && strcmp(chs_isa_name((ChsIsa) isa), name) == 0)
+			return true;
+	return false;
+}
+
+/* Arguments name sets that must be among those that ran. */
+int
+main(int argc, char **argv)
+{
+	bool ran[CHS_ISA_COUNT] = {false};
+
 	test_layout();
 	test_self_test();
 	for (int isa = 0; isa < CHS_ISA_COUNT; isa++)
@@ -262,7 +275,11 @@ main(void)
 		/* the self-test let it through, so this is the set itself */
 		CHECK_EQ(chs_quant()->isa, isa);
 		test_set(chs_quant());
+		ran[isa] = true;
 	}
 	CHECK(chs_quant_rejected() == NULL);
+	for (int i = 1; i < argc; i++)
+		if (!CHECK(has_run(ran, argv[i])))
+			fprintf(stderr, "set %s did not run\n", argv[i]);
 	return unit_summary("quant_kernels");
 }

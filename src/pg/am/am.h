@@ -320,6 +320,9 @@ extern ChsNodeRef chs_page_store_publish_unlinked(ChsPageStore *store,
 												  const ChsNewNode *node,
 												  uint8 flags);
 
+/* Flags an unlinked level-0 slot as one that will never be linked. */
+extern void chs_page_store_mark_nolink(ChsPageStore *store, ChsNodeRef ref);
+
 /* Adds one TID to a live or unlinked node; false if it is neither any more. */
 extern bool chs_page_store_add_tid(ChsPageStore *store, ChsNodeRef ref,
 								   const uint8 *tid);

@@ -137,7 +137,9 @@ insert_linked(ChsInserter *inserter, ChsNewNode *node, bool index_unchanged)
 		!chs_query_init(&query, inserter->query_mem, &index->model,
 						node->vector))
 	{
-		if (node->existing.id == CHS_NODE_NONE)
+		if (node->existing.id != CHS_NODE_NONE)
+			chs_page_store_mark_nolink(inserter->store, node->existing);
+		else
 			(void) chs_page_store_publish_unlinked(inserter->store, node,
 												   CHS_SLOT_NOLINK);
 		return;

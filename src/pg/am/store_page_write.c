@@ -331,6 +331,33 @@ chs_page_store_publish_unlinked(ChsPageStore *store, const ChsNewNode *node,
 	return ref;
 }
 
+/*
+ * A leftover of the flat phase that turns out to have no place in a graph: says
+ * so on its slot, so that scans stop comparing it and leave it to the sweep.
+ */
+void
+chs_page_store_mark_nolink(ChsPageStore *store, ChsNodeRef ref)
+{
+	ChsIndex *index = store->index;
+	const ChsSlotLayout *layout = chs_index_layout(index, 0);
+	uint32 position = ref.id % chs_index_per_page(index, 0);
+	Buffer buffer = lock_slot(index, ref.id);
+	ChsSlotHeader *slot =
+		chs_page_slot(BufferGetPage(buffer), layout, position);
+
+	if (slot->state == CHS_SLOT_UNLINKED && slot->version == ref.version)
+	{
+		ChsWal wal;
+
+		chs_wal_begin(&wal, index);
+		slot = chs_page_slot(chs_wal_page(&wal, buffer, false), layout,
+							 position);
+		slot->flags |= CHS_SLOT_NOLINK;
+		chs_wal_finish(&wal);
+	}
+	UnlockReleaseBuffer(buffer);
+}
+
 /* ---- further TIDs ---- */
 
 /*
