@@ -12,6 +12,7 @@
 #include "pg/compat.h"
 
 #include "core/distance/distance.h"
+#include "core/quant/quant.h"
 #include "pg/am/am.h"
 
 CHS_MODULE_MAGIC("0.1.0");
@@ -19,28 +20,34 @@ CHS_MODULE_MAGIC("0.1.0");
 /* fmgr.h declares it only from 15 on */
 extern PGDLLEXPORT void _PG_init(void);
 
+/* Tells the user that a set of kernels is not used although it could be. */
+static void
+warn_rejected(const char *what, const char *rejected)
+{
+	if (rejected == NULL)
+		return;
+	ereport(WARNING,
+			(errcode(ERRCODE_INTERNAL_ERROR),
+			 errmsg("chassis does not use the \"%s\" %s kernels because they "
+					"failed their self-test",
+					rejected, what),
+			 errhint("Searches are correct but slower. Please report this "
+					 "with the model of the processor.")));
+}
+
 /*
  * Runs once per process, on the first use of any function of the library, or
  * in the postmaster when the library is preloaded.
  *
- * The kernel set is chosen here and not on the first distance, so that the
- * self-test's verdict does not appear in the middle of somebody's query.
+ * The kernel sets are chosen here and not on the first distance, so that the
+ * self-tests' verdicts do not appear in the middle of somebody's query.
  */
 void
 _PG_init(void)
 {
-	const char *rejected;
-
 	(void) chs_distance();
-	rejected = chs_isa_rejected();
-	if (rejected != NULL)
-		ereport(WARNING,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("chassis does not use the \"%s\" distance kernels "
-						"because they failed their self-test",
-						rejected),
-				 errdetail("Distances are computed by the \"%s\" kernels.",
-						   chs_isa_name(chs_isa_current()))));
-
+	warn_rejected("distance", chs_isa_rejected());
+	(void) chs_quant();
+	warn_rejected("quantizer", chs_quant_rejected());
 	chs_am_init();
 }
