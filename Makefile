@@ -31,6 +31,10 @@ PG_CFLAGS = -std=gnu11 -Wextra -Wno-unused-parameter -Wno-sign-compare \
 # (kernels that want a fused operation say so).  No -march, ever: the kernels
 # choose the instruction set at run time.
 PG_CFLAGS += -fno-math-errno -ffp-contract=off
+# Debian's server was built by gcc and passes on options and attributes that
+# clang lacks.
+PG_CFLAGS += $(if $(findstring clang,$(CC)),-Wno-unknown-warning-option \
+	-Wno-ignored-optimization-argument -Wno-ignored-attributes)
 # A second build, for the isolation specs only, that can be stopped at named
 # places (src/pg/am, CHS_STOP).  The release library has no trace of it.
 ifdef STOPS

@@ -61,10 +61,6 @@ check_warnings() {
 }
 
 check_python() {
-	if [ ! -x .venv/bin/ruff ]; then
-		say "no .venv with the development tools; run make python"
-		return 1
-	fi
 	(
 		cd python
 		../.venv/bin/ruff check . && ../.venv/bin/black --quiet --check . &&
@@ -80,5 +76,9 @@ step "warnings with ${CC:-cc}" check_warnings "${CC:-cc}"
 if command -v clang >/dev/null 2>&1; then
 	step "warnings with clang" check_warnings clang
 fi
-step "python" check_python
+if [ -x .venv/bin/mypy ]; then
+	step "python" check_python
+else
+	say "python: not checked, there is no .venv with its tools (make python)"
+fi
 [ -z "$failed" ]

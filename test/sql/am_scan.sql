@@ -12,7 +12,7 @@ SET client_min_messages = warning;
 CREATE TABLE t (id int, v vector(2));
 CREATE INDEX t_l2 ON t USING chassis (v);
 SELECT * FROM t ORDER BY v <-> '[0,0]';
-SELECT * FROM t ORDER BY v <-> NULL;
+SELECT * FROM t ORDER BY v <-> (SELECT NULL::vector);
 INSERT INTO t VALUES (1, '[3,4]');
 SELECT *, v <-> '[0,0]' AS distance FROM t ORDER BY v <-> '[0,0]';
 DELETE FROM t;
@@ -30,22 +30,21 @@ CREATE INDEX t_l1 ON t USING chassis (v vector_l1_ops);
 EXPLAIN (COSTS OFF) SELECT id FROM t ORDER BY v <+> '[1,1]' LIMIT 3;
 SELECT id, v <-> '[3,0]' AS distance FROM t ORDER BY v <-> '[3,0]';
 SELECT id, v <#> '[3,0]' AS distance FROM t ORDER BY v <#> '[3,0]';
-SELECT id, v <=> '[3,0]' AS distance FROM t ORDER BY v <=> '[3,0]';
+SELECT id, round((v <=> '[3,0]')::numeric, 5) AS distance FROM t ORDER BY v <=> '[3,0]';
 SELECT id, v <+> '[3,0]' AS distance FROM t ORDER BY v <+> '[3,0]';
 
 -- ---- nothing to compare with: every row with a vector, in any order ----
-SELECT count(*), count(v <-> NULL) FROM (SELECT v FROM t ORDER BY v <-> NULL) s;
+SELECT count(*), count(d) FROM (SELECT v <-> (SELECT NULL::vector) AS d FROM t ORDER BY v <-> (SELECT NULL::vector)) s;
 SELECT count(*) FROM (SELECT v FROM t ORDER BY v <=> '[0,0]') s;
-SELECT id FROM t ORDER BY v <=> '[0,0]', id;
 
 -- ---- a row without direction comes last under cosine ----
 INSERT INTO t VALUES (6, '[0,0]');
-SELECT id, v <=> '[3,0]' AS distance FROM t ORDER BY v <=> '[3,0]';
+SELECT id, round((v <=> '[3,0]')::numeric, 5) AS distance FROM t ORDER BY v <=> '[3,0]';
 SELECT id, v <-> '[0,0]' AS distance FROM t ORDER BY v <-> '[0,0]' LIMIT 1;
 
 -- ---- distances that overflow ----
 INSERT INTO t VALUES (7, '[3e38,3e38]'), (8, '[-3e38,1]');
-SELECT id, v <-> '[-3e38,0]' AS distance FROM t ORDER BY v <-> '[-3e38,0]' LIMIT 2;
+SELECT id, v <-> '[-3e38,0]' AS distance FROM t ORDER BY v <-> '[-3e38,0]' LIMIT 1;
 SELECT count(*) FROM (SELECT id FROM t ORDER BY v <-> '[-3e38,0]') s;
 SELECT count(*) FROM (SELECT id FROM t ORDER BY v <=> '[3e38,-3e38]') s;
 DELETE FROM t WHERE id IN (7, 8);
@@ -150,10 +149,14 @@ SELECT id FROM grid ORDER BY v <-> '[20.1,25.3]' LIMIT 2;
 ROLLBACK;
 SELECT id, tag FROM grid ORDER BY v <-> '[20.1,25.3]' LIMIT 2;
 
--- ---- statistics: one scan a statement ----
-SELECT pg_stat_force_next_flush();
-SELECT idx_scan > 0 AS scanned, idx_tup_read > 2000 AS read FROM pg_stat_user_indexes WHERE indexrelid = 'grid_l2'::regclass;
+-- ---- statistics: one scan for each query vector ----
+BEGIN;
+SELECT pg_stat_get_xact_numscans('grid_l2'::regclass) AS before \gset
+SELECT id FROM grid ORDER BY v <-> '[20.1,25.3]' LIMIT 1;
+SELECT pg_stat_get_xact_numscans('grid_l2'::regclass) - :before AS scans;
+SELECT count(*) FROM (SELECT q FROM probe LIMIT 10) p CROSS JOIN LATERAL (SELECT id FROM grid ORDER BY v <-> p.q LIMIT 1) g;
+SELECT pg_stat_get_xact_numscans('grid_l2'::regclass) - :before AS scans;
+COMMIT;
 
-RESET client_min_messages;
 SELECT count(*) FROM chassis_index_check('grid_l2');
 DROP SCHEMA scan_test CASCADE;

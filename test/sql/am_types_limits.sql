@@ -18,7 +18,7 @@ $$ SELECT array_agg(CASE WHEN j % dim = i % dim THEN 8 + i / 64.0 ELSE (i * j) %
 -- later; says how many rows find themselves, how many an unlimited scan gives,
 -- and how many problems there are.
 CREATE FUNCTION try(dim int, rows int, class text, operator text, options text DEFAULT '',
-	OUT dimensions int, OUT metric text, OUT bits text, OUT found bigint, OUT returned bigint, OUT problems bigint)
+	OUT dimensions int, OUT metric text, OUT bits text, OUT themselves bigint, OUT returned bigint, OUT problems bigint)
 LANGUAGE plpgsql AS $$
 BEGIN
 	DROP TABLE IF EXISTS tried;
@@ -30,7 +30,7 @@ BEGIN
 	SELECT max(value) FILTER (WHERE name = 'metric'), max(value) FILTER (WHERE name = 'bits')
 		INTO metric, bits FROM chassis_index_info('tried_v');
 	EXECUTE format('SELECT count(*) FROM (SELECT * FROM tried OFFSET 0) o WHERE v = (SELECT v FROM tried t ORDER BY t.v %s o.v LIMIT 1)', operator)
-		INTO found;
+		INTO themselves;
 	EXECUTE format('WITH scan AS MATERIALIZED (SELECT id FROM tried ORDER BY v %s spike(1, %s)) SELECT count(DISTINCT id) FROM scan', operator, dim)
 		INTO returned;
 	SELECT count(*) INTO problems FROM chassis_index_check('tried_v');
@@ -53,7 +53,7 @@ SELECT * FROM try(16000, 30, 'vector_cosine_ops', '<=>', 'WITH (rerank = heap)')
 SELECT * FROM try(16000, 30, 'vector_l1_ops', '<+>');
 SELECT * FROM try(16000, 30, 'vector_l2_ops', '<->', 'WITH (bits = 32)');
 SELECT * FROM try(16000, 30, 'vector_l2_ops', '<->', 'WITH (bits = 1, m = 100)');
-SELECT * FROM try(8000, 30, 'vector_l2_ops', '<->', 'WITH (bits = 8)');
+SELECT * FROM try(7936, 30, 'vector_l2_ops', '<->', 'WITH (bits = 8)');
 -- every number of bits, with numbers of dimensions that fill no word
 SELECT t.* FROM unnest(ARRAY[1, 2, 4, 8, 32]) b, LATERAL try(67, 150, 'vector_l2_ops', '<->', format('WITH (bits = %s)', b)) t;
 SELECT t.* FROM unnest(ARRAY[2, 3, 63, 64, 65, 127, 129]) d, LATERAL try(d, 120, 'vector_l2_ops', '<->') t;
@@ -150,7 +150,7 @@ SELECT id FROM split WHERE id > 200 ORDER BY v <-> '[50,3,150]' LIMIT 1;
 SELECT count(*) FROM (SELECT id FROM split ORDER BY v <-> '[50,3,150]') s;
 UPDATE split SET id = 250 WHERE id = 150;
 SELECT tableoid::regclass, id FROM split ORDER BY v <-> '[50,3,150]' LIMIT 1;
-SELECT relname, chassis_index_check(oid) FROM pg_class WHERE relname LIKE 'split%v%' AND relkind = 'i';
+SELECT relname, (SELECT count(*) FROM chassis_index_check(oid)) AS problems FROM pg_class WHERE relname LIKE 'split%v_idx' ORDER BY relname;
 SELECT chassis_index_check('split_v');
 
 -- ---- inherited, of a materialized view, of a composite's field ----
@@ -174,5 +174,4 @@ INSERT INTO domains SELECT i, ARRAY[i, 1, 1]::real[]::vector FROM generate_serie
 SELECT id FROM domains ORDER BY doubled <-> '[14,2,2]' LIMIT 1;
 
 RESET chassis.flat_limit;
-RESET client_min_messages;
 DROP SCHEMA limits_test CASCADE;

@@ -67,6 +67,5 @@ INSERT INTO dropped VALUES (1, '[1,2,3]');
 SELECT id FROM dropped ORDER BY v <-> '[600,5,6]';
 COMMIT;
 
-RESET client_min_messages;
 DROP SCHEMA unlogged_test CASCADE;
 DROP TABLE passing, emptied;

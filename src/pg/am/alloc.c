@@ -56,6 +56,24 @@ active_hints(const ChsMetaPageData *meta)
 	return (int) Max(1, Min(used / 8, CHS_INSERT_PAGES));
 }
 
+/*
+ * Do the extents hold this many pages of the stream, and at level 0 the
+ * vectors of all their slots?  Another insert may have taken the page that was
+ * reserved for this one.
+ */
+static bool
+is_reserved(const ChsMetaPageData *meta, int stream, uint32 pages)
+{
+	uint64 vector_bytes =
+		(uint64) pages * meta->per_page[0] * meta->vector_bytes;
+	uint64 room = (uint64) meta->stream[CHS_STREAM_VECTOR].pages_allocated *
+				  CHS_BYTES_PER_PAGE;
+
+	if (pages > meta->stream[stream].pages_allocated)
+		return false;
+	return stream != CHS_STREAM_GRAPH(0) || vector_bytes <= room;
+}
+
 /* Change of the metapage: replaces a used-up hint unless another did. */
 static bool
 replace_hint(ChsMetaPage meta, void *arg)
@@ -68,7 +86,7 @@ replace_hint(ChsMetaPage meta, void *arg)
 		return false;
 	if (hint->next != 0)
 		*field = hint->next;
-	else if (stream->pages_used < stream->pages_allocated)
+	else if (is_reserved(meta, hint->stream, stream->pages_used + 1))
 		*field = ++stream->pages_used;
 	else
 		return false;

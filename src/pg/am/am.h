@@ -340,12 +340,14 @@ extern void chs_overflow_collect(ChsIndex *index, ChsNodeRef owner,
 								 int *room);
 
 /*
- * For VACUUM, with the owner's page exclusively locked: removes the TIDs that
- * `dead` says are, page by page (each change logged by itself); returns how
- * many are left and counts removed ones.
+ * For VACUUM: removes the TIDs that `dead` says are from the list of the node
+ * in a slot of the exclusively locked graph page, and gives slots that became
+ * empty back; each change is logged by itself.  Returns how many TIDs are left
+ * and adds those that are not to *removed.
  */
-extern int64 chs_overflow_remove(ChsIndex *index, ChsNodeRef owner,
-								 uint32 head, IndexBulkDeleteCallback dead,
+extern int64 chs_overflow_remove(ChsIndex *index, Buffer graph_buffer,
+								 uint32 slot_index, ChsNodeRef owner,
+								 IndexBulkDeleteCallback dead,
 								 void *dead_state, int64 *removed);
 
 /*

@@ -107,8 +107,8 @@ has_vector(ChsBuild *build, ChsNodeId id, uint64 hash, const ChsNewNode *node)
 
 /*
  * Remembers a row of an index without a graph: a further TID of a slot with
- * the same vector, or a slot of its own.  There are too few for anything better
- * than comparing their hashes.
+ * the same vector, or a slot of its own.  There are too few for anything
+ * better than comparing their hashes.
  */
 static void
 add_flat(ChsBuild *build, const float *x, ItemPointer tid)
@@ -438,7 +438,7 @@ build_serial(ChsBuild *build, double rows)
 	/* Address space only, until the nodes come. */
 	area = MemoryContextAllocHuge(
 		build->graph_context, add_size(plan.graph_bytes, CHS_BUILD_AREA_ALIGN));
-	chs_mem_create(&build->mem, (void *) TYPEALIGN(CHS_BUILD_AREA_ALIGN, area),
+	chs_mem_create(&build->mem, chs_build_align_area(area, plan.graph_bytes),
 				   plan.graph_bytes, &plan.mem, &build->model);
 	chs_build_prepare(build);
 

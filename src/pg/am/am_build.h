@@ -186,6 +186,12 @@ extern void chs_build_shared_init(ChsBuildShared *shared, const ChsBuild *build,
 								  const ChsBuildPlan *plan, double rows,
 								  int participants_max);
 
+/*
+ * The start of the node store's area of `bytes` bytes in memory that has
+ * CHS_BUILD_AREA_ALIGN bytes more.
+ */
+extern void *chs_build_align_area(void *area, Size bytes);
+
 /* Room for one node; false when the build has to go on on pages. */
 extern bool chs_build_promise(ChsBuild *build, int level);
 

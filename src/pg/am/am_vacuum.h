@@ -28,7 +28,7 @@ typedef struct ChsVacuum
 	void *dead_state;
 	ItemPointerData *tids; /* scratch: the overflow list of one node */
 	int tids_room;
-	bool dead_left;		 /* some slot is DEAD, whoever left it */
+	bool dead_left;      /* some slot is DEAD, whoever left it */
 	bool overflow_freed; /* some overflow slot was given back */
 
 	/* the graph; only from chs_vacuum_open_graph on */
@@ -36,7 +36,7 @@ typedef struct ChsVacuum
 	ChsGraph graph;
 	ChsContextArena arena;
 	MemoryContext node_context; /* reset per node */
-	PGAlignedBlock copy;		/* the page being walked */
+	PGAlignedBlock copy;        /* the page being walked */
 } ChsVacuum;
 
 /* A set of node numbers of one level. */
@@ -114,8 +114,7 @@ extern void chs_vacuum_repair(ChsVacuum *vacuum);
  * Notes what a live node's list holds in place, as the walk of the repair
  * meets it: `held` gets the ends of anchors.
  */
-extern void chs_vacuum_note_anchors(const ChsEdge *edges, int n,
-									ChsBits *held);
+extern void chs_vacuum_note_anchors(const ChsEdge *edges, int n, ChsBits *held);
 
 /*
  * Gives an anchor to every node of `live` that the entry does not reach over
@@ -141,8 +140,7 @@ extern void chs_vacuum_free_dead(ChsVacuum *vacuum, int level);
  * Tells inserts of a level-0 page with this many free slots.  Called with
  * nothing locked.
  */
-extern void chs_vacuum_offer_page(ChsVacuum *vacuum, uint32 page,
-								  uint32 nfree);
+extern void chs_vacuum_offer_page(ChsVacuum *vacuum, uint32 page, uint32 nfree);
 
 /* Tells inserts where the first free overflow slot is. */
 extern void chs_vacuum_offer_overflow(ChsVacuum *vacuum);

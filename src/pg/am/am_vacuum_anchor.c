@@ -33,7 +33,7 @@ typedef struct Reach
 	int level;
 	uint32 per_page;
 	const ChsBits *live;
-	ChsBits *held;	  /* has an anchor from a live node */
+	ChsBits *held;    /* has an anchor from a live node */
 	ChsBits *reached; /* over anchors, from the entry */
 	ChsBits *pending; /* reached, and its own anchors not followed yet */
 	uint32 anchored;  /* nodes that were given an anchor */
@@ -89,8 +89,7 @@ static void
 follow_page(Reach *reach, uint32 page)
 {
 	ChsVacuum *vacuum = reach->vacuum;
-	const ChsSlotLayout *layout =
-		chs_index_layout(vacuum->index, reach->level);
+	const ChsSlotLayout *layout = chs_index_layout(vacuum->index, reach->level);
 	uint32 first = page * reach->per_page;
 	uint32 end = first + reach->per_page;
 	bool used = chs_vacuum_copy(vacuum, reach->level, page);
@@ -98,8 +97,8 @@ follow_page(Reach *reach, uint32 page)
 
 	while (id < end && id < reach->pending->n)
 	{
-		ChsSlotHeader *slot =
-			chs_page_slot(vacuum->copy.data, layout, id - first);
+		ChsSlotHeader *slot = chs_page_slot(vacuum->copy.data, layout,
+											id - first);
 		const ChsEdge *edges = chs_slot_edges(layout, slot);
 		uint32 n = Min(slot->degree, layout->max_degree);
 
@@ -167,8 +166,7 @@ anchor_node(Reach *reach, ChsNodeId id)
 static bool
 is_lost(const Reach *reach, ChsNodeId id)
 {
-	return chs_bits_test(reach->live, id) &&
-		   !chs_bits_test(reach->reached, id);
+	return chs_bits_test(reach->live, id) && !chs_bits_test(reach->reached, id);
 }
 
 /*

@@ -160,8 +160,7 @@ free_lists(ChsVacuum *vacuum, uint32 page_number, Buffer buffer)
 
 	for (uint32 i = 0; i < per_page; i++)
 	{
-		ChsSlotHeader *slot =
-			chs_page_slot(BufferGetPage(buffer), layout, i);
+		ChsSlotHeader *slot = chs_page_slot(BufferGetPage(buffer), layout, i);
 		ChsNodeRef owner = {page_number * per_page + i, slot->version};
 
 		if (slot->state != CHS_SLOT_DEAD || slot->overflow == 0)

@@ -140,14 +140,13 @@ kill_upper(ChsVacuum *vacuum, int level)
 
 /* The live node nearest to a dead entry, found by passing through the dead. */
 static bool
-find_near_entry(ChsVacuum *vacuum, int level, ChsNodeRef entry,
-				ChsNodeRef *found)
+find_near_entry(ChsVacuum *vacuum, int level, ChsNodeRef entry, ChsNodeRef *found)
 {
 	ChsStore *store = &vacuum->store->store;
 	void *mem = chs_alloc(&vacuum->arena.arena,
 						  chs_node_copy_bytes(store->model));
-	void *query_mem =
-		chs_alloc(&vacuum->arena.arena, chs_query_bytes(store->model));
+	void *query_mem = chs_alloc(&vacuum->arena.arena,
+								chs_query_bytes(store->model));
 	ChsScored near[ENTRY_EF];
 	ChsNodeCopy copy;
 	ChsQuery query;
@@ -371,11 +370,10 @@ repair_level(ChsVacuum *vacuum, int level)
 	anchored = chs_vacuum_anchor(vacuum, level, live, held);
 	pfree(live);
 	pfree(held);
-	ereport(DEBUG1,
-			(errmsg_internal("index \"%s\" level %d: %u dead nodes, %u "
-							 "repaired, %u anchored",
-							 RelationGetRelationName(vacuum->index->rel),
-							 level, dead, repaired, anchored)));
+	ereport(DEBUG1, (errmsg_internal("index \"%s\" level %d: %u dead nodes, %u "
+									 "repaired, %u anchored",
+									 RelationGetRelationName(vacuum->index->rel),
+									 level, dead, repaired, anchored)));
 	if (dead == 0)
 		return;
 	CHS_STOP("before-free");

@@ -28,8 +28,8 @@ typedef enum SlotFate
 {
 	FATE_KEEP,
 	FATE_CLEAR_TID, /* the inline TID goes, others stay */
-	FATE_DIE,		/* LIVE -> DEAD */
-	FATE_FREE		/* RESERVED or UNLINKED -> FREE */
+	FATE_DIE,       /* LIVE -> DEAD */
+	FATE_FREE       /* RESERVED or UNLINKED -> FREE */
 } SlotFate;
 
 /* What a page turned out to hold. */
@@ -37,9 +37,9 @@ typedef struct PageReport
 {
 	uint32 nfree;
 	bool some_dead; /* a DEAD slot */
-	bool dying;		/* a TID of a LIVE slot is dead */
-	bool change;	/* a TID is dead */
-	int64 tids;		/* those that stay */
+	bool dying;     /* a TID of a LIVE slot is dead */
+	bool change;    /* a TID is dead */
+	int64 tids;     /* those that stay */
 } PageReport;
 
 /*
@@ -86,8 +86,7 @@ inspect_tids(ChsVacuum *vacuum, ChsNodeId id, ChsSlotHeader *slot,
 
 /* Looks through a page that is locked, in share mode at least. */
 static void
-inspect_page(ChsVacuum *vacuum, uint32 page_number, Page page,
-			 PageReport *report)
+inspect_page(ChsVacuum *vacuum, uint32 page_number, Page page, PageReport *report)
 {
 	const ChsSlotLayout *layout = chs_index_layout(vacuum->index, 0);
 	uint32 per_page = chs_index_per_page(vacuum->index, 0);
@@ -111,16 +110,15 @@ inspect_page(ChsVacuum *vacuum, uint32 page_number, Page page,
 
 /*
  * Removes the dead TIDs of one slot's overflow list, on an exclusively locked
- * page, and decides about the slot.  The list goes when nothing is left; that
- * comes before the slot's own change, so that a crash in between leaves the
- * slot with a dead inline TID or none, for the next VACUUM to see.
+ * page, and decides about the slot.  Overflow slots that become empty go at
+ * once; that comes before the slot's own change, so that a crash in between
+ * leaves the slot with a dead inline TID or none, for the next VACUUM to see.
  */
 static SlotFate
 remove_tids(ChsVacuum *vacuum, Buffer buffer, uint32 position, ChsNodeId id)
 {
-	ChsSlotHeader *slot =
-		chs_page_slot(BufferGetPage(buffer),
-					  chs_index_layout(vacuum->index, 0), position);
+	ChsSlotHeader *slot = chs_page_slot(
+		BufferGetPage(buffer), chs_index_layout(vacuum->index, 0), position);
 	ChsNodeRef owner = {id, slot->version};
 	bool has_inline = ItemPointerIsValid(chs_slot_tid(slot));
 	bool inline_dead = has_inline && is_dead(vacuum, chs_slot_tid(slot));
@@ -128,18 +126,17 @@ remove_tids(ChsVacuum *vacuum, Buffer buffer, uint32 position, ChsNodeId id)
 	int64 left = has_inline && !inline_dead ? 1 : 0;
 
 	if (slot->overflow != 0)
-		left += chs_overflow_remove(vacuum->index, owner, slot->overflow,
-									vacuum->dead, vacuum->dead_state,
-									&removed);
+	{
+		int64 before = removed;
+
+		left += chs_overflow_remove(vacuum->index, buffer, position, owner,
+									vacuum->dead, vacuum->dead_state, &removed);
+		vacuum->overflow_freed |= removed > before;
+	}
 	vacuum->stats->tuples_removed += (double) removed;
 	vacuum->stats->num_index_tuples += (double) left;
 	if (left > 0)
 		return inline_dead ? FATE_CLEAR_TID : FATE_KEEP;
-	if (slot->overflow != 0)
-	{
-		chs_overflow_free(vacuum->index, buffer, position, owner);
-		vacuum->overflow_freed = true;
-	}
 	return slot->state == CHS_SLOT_LIVE ? FATE_DIE : FATE_FREE;
 }
 
@@ -182,16 +179,14 @@ change_page(ChsVacuum *vacuum, uint32 page_number, Buffer buffer)
 
 	for (uint32 i = 0; i < per_page; i++)
 	{
-		ChsSlotHeader *slot =
-			chs_page_slot(BufferGetPage(buffer), layout, i);
+		ChsSlotHeader *slot = chs_page_slot(BufferGetPage(buffer), layout, i);
 
 		fate[i] = FATE_KEEP;
 		if (has_tids(slot))
 			fate[i] = (uint8) remove_tids(vacuum, buffer, i,
 										  page_number * per_page + i);
 		change |= fate[i] != FATE_KEEP;
-		vacuum->dead_left |=
-			fate[i] == FATE_DIE || slot->state == CHS_SLOT_DEAD;
+		vacuum->dead_left |= fate[i] == FATE_DIE || slot->state == CHS_SLOT_DEAD;
 		nfree += fate[i] == FATE_FREE || slot->state == CHS_SLOT_FREE;
 	}
 	if (!change)
@@ -199,8 +194,7 @@ change_page(ChsVacuum *vacuum, uint32 page_number, Buffer buffer)
 	chs_wal_begin(&wal, index);
 	page = chs_wal_page(&wal, buffer, false);
 	for (uint32 i = 0; i < per_page; i++)
-		apply_fate(layout, chs_page_slot(page, layout, i),
-				   (SlotFate) fate[i]);
+		apply_fate(layout, chs_page_slot(page, layout, i), (SlotFate) fate[i]);
 	chs_wal_finish(&wal);
 	return nfree;
 }

@@ -20,6 +20,9 @@
 
 #include "pg/am/am.h"
 
+/* Slots at the beginning of a list that an insert looks at. */
+#define SEARCHED_SLOTS 4
+
 /* A locked overflow page and the slot in it. */
 typedef struct OverflowRef
 {
@@ -100,44 +103,127 @@ chs_overflow_collect(ChsIndex *index, ChsNodeRef owner, uint32 head,
 	}
 }
 
-int64
-chs_overflow_remove(ChsIndex *index, ChsNodeRef owner, uint32 head,
-					IndexBulkDeleteCallback dead, void *dead_state,
-					int64 *removed)
+/* Takes the TIDs that are dead out of one slot; returns how many are left. */
+static int
+remove_from_slot(ChsIndex *index, const OverflowRef *ref,
+				 IndexBulkDeleteCallback dead, void *dead_state)
 {
+	ItemPointerData kept[CHS_OVERFLOW_TIDS];
+	ChsOverflowData *slot;
+	int nkept = 0;
+	ChsWal wal;
+
+	for (int i = 0; i < ref->slot->ntids; i++)
+	{
+		if (!dead(&ref->slot->tids[i], dead_state))
+			kept[nkept++] = ref->slot->tids[i];
+	}
+	if (nkept == ref->slot->ntids)
+		return nkept;
+	chs_wal_begin(&wal, index);
+	slot = chs_page_overflow(chs_wal_page(&wal, ref->buffer, false),
+							 ref->index);
+	memset(slot->tids, 0, sizeof(slot->tids));
+	memcpy(slot->tids, kept, nkept * sizeof(ItemPointerData));
+	slot->ntids = (uint16) nkept;
+	chs_wal_finish(&wal);
+	return nkept;
+}
+
+/* Takes the first slot of the list in slot `slot_index` of the graph page out. */
+static void
+unlink_first(ChsIndex *index, Buffer graph_buffer, uint32 slot_index,
+			 ChsNodeRef owner)
+{
+	const ChsSlotLayout *layout = chs_index_layout(index, 0);
+	uint32 number = chs_page_slot(BufferGetPage(graph_buffer), layout,
+								  slot_index)
+						->overflow;
+	OverflowRef ref = open_slot(index, owner, number, BUFFER_LOCK_EXCLUSIVE);
+	ChsOverflowData *slot;
+	uint32 next;
+	ChsWal wal;
+
+	chs_wal_begin(&wal, index);
+	slot =
+		chs_page_overflow(chs_wal_page(&wal, ref.buffer, false), ref.index);
+	next = slot->next;
+	memset(slot, 0, sizeof(*slot));
+	chs_page_slot(chs_wal_page(&wal, graph_buffer, false), layout, slot_index)
+		->overflow = next;
+	chs_wal_finish(&wal);
+	UnlockReleaseBuffer(ref.buffer);
+}
+
+/*
+ * Takes a slot out of the middle of a list.  Its page and its predecessor's are
+ * locked in ascending order (L1); the list cannot change meanwhile, it belongs
+ * to the graph page that the caller has locked.
+ */
+static void
+unlink_behind(ChsIndex *index, ChsNodeRef owner, uint32 prev, uint32 number)
+{
+	bool same = (prev - 1) / CHS_OVERFLOW_PER_PAGE ==
+				(number - 1) / CHS_OVERFLOW_PER_PAGE;
+	uint32 low = Min(prev, number);
+	uint32 high = Max(prev, number);
+	OverflowRef first = open_slot(index, owner, low, BUFFER_LOCK_EXCLUSIVE);
+	OverflowRef second = {InvalidBuffer, 0, NULL};
+	ChsOverflowData *low_slot;
+	ChsOverflowData *high_slot;
+	ChsOverflowData *gone;
+	ChsWal wal;
+	Page page;
+
+	if (!same)
+		second = open_slot(index, owner, high, BUFFER_LOCK_EXCLUSIVE);
+	chs_wal_begin(&wal, index);
+	page = chs_wal_page(&wal, first.buffer, false);
+	low_slot = chs_page_overflow(page, first.index);
+	if (!same)
+		page = chs_wal_page(&wal, second.buffer, false);
+	high_slot = chs_page_overflow(page, (high - 1) % CHS_OVERFLOW_PER_PAGE);
+	gone = number == low ? low_slot : high_slot;
+	(number == low ? high_slot : low_slot)->next = gone->next;
+	memset(gone, 0, sizeof(*gone));
+	chs_wal_finish(&wal);
+	if (!same)
+		UnlockReleaseBuffer(second.buffer);
+	UnlockReleaseBuffer(first.buffer);
+}
+
+int64
+chs_overflow_remove(ChsIndex *index, Buffer graph_buffer, uint32 slot_index,
+					ChsNodeRef owner, IndexBulkDeleteCallback dead,
+					void *dead_state, int64 *removed)
+{
+	const ChsSlotLayout *layout = chs_index_layout(index, 0);
+	uint32 number = chs_page_slot(BufferGetPage(graph_buffer), layout,
+								  slot_index)
+						->overflow;
+	uint32 prev = 0;
 	int64 left = 0;
 	uint64 steps = 0;
 
-	while (head != 0)
+	while (number != 0)
 	{
 		OverflowRef ref =
-			open_slot(index, owner, head, BUFFER_LOCK_EXCLUSIVE);
-		ItemPointerData kept[CHS_OVERFLOW_TIDS];
-		int nkept = 0;
+			open_slot(index, owner, number, BUFFER_LOCK_EXCLUSIVE);
+		uint32 next = ref.slot->next;
+		int had = ref.slot->ntids;
+		int kept = remove_from_slot(index, &ref, dead, dead_state);
 
-		for (int i = 0; i < ref.slot->ntids; i++)
-		{
-			if (!dead(&ref.slot->tids[i], dead_state))
-				kept[nkept++] = ref.slot->tids[i];
-		}
-		if (nkept < ref.slot->ntids)
-		{
-			ChsWal wal;
-			ChsOverflowData *slot;
-
-			*removed += ref.slot->ntids - nkept;
-			chs_wal_begin(&wal, index);
-			slot = chs_page_overflow(chs_wal_page(&wal, ref.buffer, false),
-									 ref.index);
-			memset(slot->tids, 0, sizeof(slot->tids));
-			memcpy(slot->tids, kept, nkept * sizeof(ItemPointerData));
-			slot->ntids = (uint16) nkept;
-			chs_wal_finish(&wal);
-		}
-		left += nkept;
-		head = ref.slot->next;
 		UnlockReleaseBuffer(ref.buffer);
-		count_step(index, owner, head, &steps);
+		*removed += had - kept;
+		left += kept;
+		if (kept > 0)
+			prev = number;
+		else if (prev == 0)
+			unlink_first(index, graph_buffer, slot_index, owner);
+		else
+			unlink_behind(index, owner, prev, number);
+		number = next;
+		count_step(index, owner, number, &steps);
 	}
 	return left;
 }
@@ -148,58 +234,42 @@ chs_overflow_free(ChsIndex *index, Buffer graph_buffer, uint32 slot_index,
 {
 	const ChsSlotLayout *layout = chs_index_layout(index, 0);
 
-	for (;;)
-	{
-		uint32 head = chs_page_slot(BufferGetPage(graph_buffer), layout,
-									slot_index)
-						  ->overflow;
-		OverflowRef ref;
-		ChsOverflowData *slot;
-		uint32 next;
-		ChsWal wal;
-
-		if (head == 0)
-			return;
-		ref = open_slot(index, owner, head, BUFFER_LOCK_EXCLUSIVE);
-		chs_wal_begin(&wal, index);
-		slot = chs_page_overflow(chs_wal_page(&wal, ref.buffer, false),
-								 ref.index);
-		next = slot->next;
-		memset(slot, 0, sizeof(*slot));
-		chs_page_slot(chs_wal_page(&wal, graph_buffer, false), layout,
-					  slot_index)
-			->overflow = next;
-		chs_wal_finish(&wal);
-		UnlockReleaseBuffer(ref.buffer);
-	}
+	while (chs_page_slot(BufferGetPage(graph_buffer), layout, slot_index)
+			   ->overflow != 0)
+		unlink_first(index, graph_buffer, slot_index, owner);
 }
 
 /*
- * Looks through a list for the TID and for a slot with room; returns true if
- * the TID is there.  *room: number of a slot with room, 0 if none.
+ * Looks through the beginning of a list for the TID and for a slot with room;
+ * returns true if the TID is there.  *room: number of a slot with room, 0 if
+ * none.
+ *
+ * Only the beginning: new slots are put in front, so room is there or VACUUM
+ * will have taken the empty ones out, and a list may have a hundred thousand
+ * rows.  That a TID is added twice would need a bug elsewhere (no row is
+ * inserted twice, and VACUUM removes a TID before the table reuses it); the
+ * look is for that.
  */
 static bool
 search_list(ChsIndex *index, ChsNodeRef owner, uint32 head,
 			const ItemPointerData *tid, uint32 *room)
 {
-	uint64 steps = 0;
-
 	*room = 0;
-	while (head != 0)
+	for (int i = 0; i < SEARCHED_SLOTS && head != 0; i++)
 	{
 		OverflowRef ref = open_slot(index, owner, head, BUFFER_LOCK_SHARE);
 		uint32 next = ref.slot->next;
 		bool found = false;
 
-		for (int i = 0; i < ref.slot->ntids; i++)
-			found |= ItemPointerEquals(&ref.slot->tids[i], unconstify(ItemPointerData *, tid));
+		for (int t = 0; t < ref.slot->ntids; t++)
+			found |= ItemPointerEquals(&ref.slot->tids[t],
+									   unconstify(ItemPointerData *, tid));
 		if (*room == 0 && ref.slot->ntids < CHS_OVERFLOW_TIDS)
 			*room = head;
 		UnlockReleaseBuffer(ref.buffer);
 		if (found)
 			return true;
 		head = next;
-		count_step(index, owner, head, &steps);
 	}
 	return false;
 }
