@@ -15,11 +15,28 @@ use ChassisData;
 use Test::More;
 
 my $scale = ChassisCluster->scale;
-my $node = ChassisCluster->new_node('vacuum');
+
+# serial builds, so that every run meets the same graph
+my $node = ChassisCluster->new_node('vacuum',
+	conf => 'max_parallel_maintenance_workers = 0');
 my $vacuum = 'VACUUM (INDEX_CLEANUP ON)';
 
+# A hundred queries would leave half a point to chance: 300 rows become queries.
+sub load_data
+{
+	note('data: ' . ChassisData->load_sift($node));
+	$node->safe_psql(
+		'postgres', q{
+		INSERT INTO sift_query SELECT id + 1000, embedding FROM sift
+			WHERE id % 33 = 5;
+		DELETE FROM sift WHERE id % 33 = 5;
+		ANALYZE sift});
+	$node->safe_psql('postgres', "$vacuum sift");
+	return;
+}
+
 ChassisCluster->install_generator($node);
-note('data: ' . ChassisData->load_sift($node));
+load_data();
 
 # One number of chassis_index_info.
 sub info
@@ -100,7 +117,7 @@ $node->safe_psql('postgres', 'ALTER SYSTEM RESET full_page_writes');
 $node->reload;
 note("1 % deleted: $dead dead, $repaired repaired, $anchored anchored, "
 	  . "$wal bytes of WAL, index of $size bytes");
-is($dead, 100, 'VACUUM found the dead nodes');
+is($dead, 97, 'VACUUM found the dead nodes');
 cmp_ok($repaired, '>', 0, 'and repaired their neighbours');
 cmp_ok($repaired, '<', 4000, 'and no more than those');
 cmp_ok($anchored, '<', 500, 'few nodes needed a new anchor');
@@ -140,19 +157,19 @@ $node->safe_psql(
 	DROP TABLE sift;
 	DROP TABLE sift_query;
 });
-ChassisData->load_sift($node);
+load_data();
 $node->safe_psql(
 	'postgres', qq{
 	CREATE TABLE churn (id bigserial, embedding vector(128));
 	INSERT INTO churn (embedding)
-		SELECT embedding FROM sift WHERE id < $window ORDER BY id;
+		SELECT embedding FROM sift ORDER BY id LIMIT $window;
 	CREATE INDEX churn_idx ON churn USING chassis (embedding vector_l2_ops)});
 my %size = (0 => size_of('churn_idx'));
 foreach my $turn (1 .. 5 * $scale)
 {
 	foreach my $tenth (0 .. 9)
 	{
-		my $next = ($window * $turn + $step * $tenth) % (10000 - $step);
+		my $next = ($window * $turn + $step * $tenth) % 9000;
 
 		$node->safe_psql('postgres', $_)
 		  foreach (
@@ -162,7 +179,7 @@ foreach my $turn (1 .. 5 * $scale)
 				ORDER BY hashint8(id * 1000 + $tenth), id LIMIT $step / 2)},
 			"$vacuum churn",
 			qq{INSERT INTO churn (embedding) SELECT embedding FROM sift
-				WHERE id >= $next AND id < $next + $step ORDER BY id});
+				WHERE id >= $next ORDER BY id LIMIT $step});
 	}
 	$size{$turn} = size_of('churn_idx');
 }

@@ -99,7 +99,8 @@ extern bool chs_graph_add_duplicate(ChsGraph *graph, const ChsNewNode *node,
 /*
  * If a live node has an edge to a node that is not live, gives it a new list:
  * candidates are its live neighbours and those found through dead ones, at
- * most three hops away; with fewer than m/2 of them, a search.  Links back.
+ * most three hops away; with fewer than m/2 of them, or more than half of the
+ * list lost, a search.  Links back.
  * True if the list was changed.
  */
 extern bool chs_graph_repair(ChsGraph *graph, int level, ChsNodeId id);

@@ -172,7 +172,9 @@ order_candidates(ChsLinkWork *work, ChsNodeId self, int live)
 /*
  * The neighbours that live stay: they were chosen with knowledge of more
  * candidates than are at hand now.  New ones are chosen beside them, at most as
- * many as were lost.
+ * many as were lost.  Who lost more than half searches like a new node: after
+ * half of all rows were deleted at once that brings recall from 1.3 points
+ * below a rebuild to 0.7 (L1, ef 16), and after few deletions nobody does.
  */
 bool
 chs_graph_repair(ChsGraph *graph, int level, ChsNodeId id)
@@ -197,7 +199,7 @@ chs_graph_repair(ChsGraph *graph, int level, ChsNodeId id)
 	load_behind_dead(graph,
 					 work->ngone < live ? graph->params.m : work->candidates);
 	n = order_candidates(work, id, live);
-	if (n < graph->params.m / 2)
+	if (n < graph->params.m / 2 || work->ngone > live)
 	{
 		/* without the dead, so that there is room for all that it finds */
 		chs_pool_start(pool, level, work->own.code, work->own.factors);
