@@ -293,6 +293,42 @@ sub index_is_whole
 
 =pod
 
+=item ChassisData->index_survived($node, $table, $index, $label, %options)
+
+The tests for an index that was being changed when its server was killed, or
+the statement cancelled.  Before VACUUM the only thing wrong with it may be
+nodes, one for each change cut off (cut_off => 8 at most), that no edge leads
+to yet; after VACUUM nothing is.
+
+=cut
+
+sub index_survived
+{
+	my ($class, $node, $table, $index, $label, %o) = @_;
+	my $most = $o{cut_off} // 8;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is( $node->safe_psql(
+			'postgres', qq{SELECT * FROM chassis_index_check('$index')
+			WHERE invariant NOT IN ('I10', 'I11')}),
+		'',
+		"index $index is sound: $label");
+	cmp_ok(
+		$node->safe_psql(
+			'postgres', qq{SELECT count(*) FROM chassis_index_check('$index')
+			WHERE invariant = 'I10' AND level = 0}),
+		'<=', $most,
+		"at most $most nodes of $index wait for their first edge: $label");
+	$class->scan_returns_all($node, $table, $label, %o);
+	cmp_ok($class->found_by_itself($node, $table, %o),
+		'>=', 0.999, "rows of $table are found by their own vectors: $label");
+	$node->safe_psql('postgres', "VACUUM (INDEX_CLEANUP ON) $table");
+	return $class->index_is_whole($node, $table, $index, "$label, vacuumed",
+		%o);
+}
+
+=pod
+
 =item ChassisData->answers($node, $table, %options)
 
 The answers to seeded queries as text, for comparing two servers: ids in the

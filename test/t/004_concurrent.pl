@@ -1,9 +1,10 @@
 # 004_concurrent.pl
 #	  Many sessions at once: afterwards the index is clean and no row is lost.
 #
-# Three loads: clients that insert, delete, update and search while VACUUM runs
-# in a loop; clients that fill an empty index past the turn to a graph; and
-# indexes that are built and rebuilt CONCURRENTLY under writes.
+# Four loads: clients that insert, delete, update and search while VACUUM runs
+# in a loop; statements cancelled at any moment; clients that fill an empty
+# index past the turn to a graph; and indexes that are built and rebuilt
+# CONCURRENTLY under writes.
 #
 # What each client asserts on the way is in its script: an answer has no row
 # twice and is sorted, or the division by zero ends the client and the test.
@@ -37,7 +38,9 @@ ChassisCluster->load_vectors($node, 'items', rows => 5000);
 $node->safe_psql(
 	'postgres', q{
 	CREATE SEQUENCE item_ids START 10001;
-	CREATE INDEX items_idx ON items USING chassis (embedding vector_l2_ops)});
+	CREATE INDEX items_idx ON items USING chassis (embedding vector_l2_ops);
+	CREATE INDEX outside_idx ON items
+		USING chassis (embedding vector_cosine_ops) WITH (rerank = heap, m = 8)});
 
 my $insert = q{
 	INSERT INTO items
@@ -97,11 +100,50 @@ while (ChassisData->is_running($load))
 finished($load, 'mixed load');
 cmp_ok($vacuums, '>=', 3, "VACUUM ran $vacuums times meanwhile");
 ChassisData->index_is_whole($node, 'items', 'items_idx', 'after mixed load');
+ChassisData->index_is_whole(
+	$node, 'items', 'outside_idx',
+	'after mixed load',
+	op => '<=>');
 $node->safe_psql('postgres', 'VACUUM (INDEX_CLEANUP ON) items');
 ChassisData->index_is_whole($node, 'items', 'items_idx',
 	'after mixed load and VACUUM');
 cmp_ok(ChassisCluster->recall($node, 'items', ef_search => 100),
 	'>=', 0.98, 'recall after mixed load');
+
+# ---- statements that are cancelled ----
+
+# Each inserts twenty rows and has 1 to 45 ms for it, in a session that does not
+# mind, beside clients that finish theirs.
+my $cancelled = join(
+	'',
+	map {
+		my ($first, $time) = (100_000 + 20 * $_, 1 + 4 * ($_ % 12));
+
+		"SET statement_timeout = '${time}ms';
+		INSERT INTO items
+			SELECT id, test_vector(1, id, 32, 100, 0.3)::vector
+			FROM generate_series($first, $first + 19) AS id;\n"
+	} 1 .. 200 * $scale);
+my $beside = ChassisData->start_pgbench(
+	$node, 'beside',
+	clients => 2,
+	transactions => 200 * $scale,
+	seed => 2,
+	scripts => [ $insert, $delete ]);
+my ($ret, $out, $err) =
+  $node->psql('postgres', $cancelled, on_error_stop => 0);
+my $times = () = $err =~ /canceling statement due to statement timeout/g;
+cmp_ok($times, '>', 10, "$times statements were cancelled");
+finished($beside, 'beside cancelled statements');
+ChassisData->index_survived(
+	$node, 'items', 'items_idx',
+	'after cancelled statements',
+	cut_off => $times);
+ChassisData->index_survived(
+	$node, 'items', 'outside_idx',
+	'after cancelled statements',
+	cut_off => $times,
+	op => '<=>');
 $node->safe_psql('postgres', 'DROP TABLE items');
 
 # ---- an empty index, filled by four clients past the turn to a graph ----

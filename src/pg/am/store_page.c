@@ -563,10 +563,10 @@ read_list(ChsStore *base, int level, ChsNodeId id, ChsList *out)
 	out->state = slot->state;
 	out->degree = 0;
 	if (in_graph(slot))
-		out->degree = Min(slot->degree, layout->max_degree);
+		out->degree = slot->degree; /* even if it is damaged: see list() */
 	memcpy(out->edges,
 		   chs_slot_edges(layout, unconstify(ChsSlotHeader *, slot)),
-		   out->degree * sizeof(ChsEdge));
+		   Min((uint32) out->degree, layout->max_degree) * sizeof(ChsEdge));
 	UnlockReleaseBuffer(buffer);
 }
 
