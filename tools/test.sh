@@ -296,7 +296,7 @@ suite_tap() {
 	passed=$((n > failed ? n - failed : 0))
 	if ! grep -q '^Result: PASS' "$log/tap.log"; then
 		[ "$failed" -gt 0 ] || failed=1
-		grep -A 1 '#   Failed test' "$log/tap.log" | cut -c 1-200
+		grep -A 4 '#   Failed test' "$log/tap.log" | cut -c 1-200
 		sed -n '/^Test Summary Report/,/^Files=/p' "$log/tap.log"
 	fi
 	if grep -q 'skipped' "$log/tap.log"; then

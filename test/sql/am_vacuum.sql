@@ -123,7 +123,7 @@ SELECT tids, live, problems FROM vacuum_states('vacuum_index');
 SELECT count(*) FROM (SELECT v FROM vacuum_rows ORDER BY v <-> '[3,3,3,3]' LIMIT 60) AS near
 WHERE v = '[3,3,3,3]';
 INSERT INTO vacuum_rows SELECT i, '[3,3,3,3]' FROM generate_series(2000, 2449) i;
-SELECT name, value FROM chassis_index_info('vacuum_index') WHERE name IN ('heap_tids', 'overflow_slots');
+SELECT tids, live, problems FROM vacuum_states('vacuum_index');
 DELETE FROM vacuum_rows WHERE v = '[3,3,3,3]';
 VACUUM (INDEX_CLEANUP ON) vacuum_rows;
 SELECT tids, live, problems FROM vacuum_states('vacuum_index');

@@ -109,6 +109,28 @@ foreach my $table (@tables)
 $primary->wait_for_catchup($standby);
 is( $standby->safe_psql('postgres', 'SELECT count(*) FROM items'),
 	'0', 'the standby has the empty table');
+
+# Readers that see the index become a graph: the rows of an unlimited scan are
+# those of the table, all the time.
+my @watch = map {
+	my $op = $opclass{$_}[0];
+
+	qq{SET enable_seqscan = off;
+	SET enable_sort = off;
+	BEGIN ISOLATION LEVEL REPEATABLE READ;
+	SELECT count(*) AS live FROM $_ \\gset
+	WITH f AS MATERIALIZED (SELECT id FROM $_ ORDER BY embedding $op
+		(SELECT test_vector(1, 1000000001, 32, 100, 0.3)::vector))
+	SELECT 1 / (count(*) = :live AND count(DISTINCT id) = :live)::integer
+		FROM f;
+	COMMIT;
+	}
+} @tables;
+my $watchers = ChassisData->start_pgbench(
+	$standby, 'watchers',
+	clients => 2,
+	transactions => 1_000_000,
+	scripts => \@watch);
 insert_rows(1, 500);
 compare('flat');
 insert_rows(501, 1010);
@@ -120,6 +142,10 @@ is( $primary->safe_psql('postgres',
 compare('turned into a graph, leftovers not yet linked');
 insert_rows(1011, 1500);
 compare('a graph filled by inserts');
+ok(ChassisData->is_running($watchers), 'the watchers were there all the time');
+$watchers->{run}->signal('INT');
+my (undef, $complaint) = ChassisData->finish_pgbench($watchers);
+unlike($complaint, qr/ERROR|aborted/, 'and saw every row once');
 
 # ---- a build ----
 

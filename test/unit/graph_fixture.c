@@ -412,8 +412,8 @@ anchor_level(GraphFixture *fixture, int level)
 		{
 			if (tree.reached[id] ||
 				!is_state(fixture, level, id, CHS_SLOT_LIVE) ||
-				!chs_graph_anchor_among(&fixture->graph, level, id, is_in_tree,
-										&tree))
+				!chs_graph_anchor_among(&fixture->graph, level, id, true,
+										is_in_tree, &tree))
 				continue;
 			total++;
 			add_to_tree(&tree, id);

@@ -112,10 +112,12 @@ extern bool chs_graph_repair(ChsGraph *graph, int level, ChsNodeId id);
 extern bool chs_graph_anchor(ChsGraph *graph, int level, ChsNodeId id);
 
 /*
- * The same, but only nodes that `may` approves of can give the edge.  False
- * also when the search met none of those.
+ * The same, but only nodes that `may` approves of can give the edge.  Without
+ * `far` only those near to the node are asked; with it, as many as it takes.
+ * False also when none of those asked could.
  */
 extern bool chs_graph_anchor_among(ChsGraph *graph, int level, ChsNodeId id,
+								   bool far,
 								   bool (*may)(void *context, ChsNodeId id),
 								   void *context);
 

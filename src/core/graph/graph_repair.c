@@ -248,33 +248,33 @@ filter_order(ChsLinkWork *work, int n,
 }
 
 /*
- * Mostly a near neighbour will do, which a small window finds; the large one
- * is for nodes whose whole neighbourhood the caller refuses.
+ * Mostly one of the node's own neighbours will do, or else a near node that a
+ * small window finds.
  */
 bool
-chs_graph_anchor_among(ChsGraph *graph, int level, ChsNodeId id,
+chs_graph_anchor_among(ChsGraph *graph, int level, ChsNodeId id, bool far,
 					   bool (*may)(void *context, ChsNodeId id), void *context)
 {
 	ChsLinkWork *work = chs_link_work(graph);
-	int window = 2 * graph->params.m;
+	const int windows[] = {0, 2 * graph->params.m, work->candidates};
+	int nwindows = far ? 3 : 2;
+	ChsNodeRef self;
 
-	for (;;)
+	for (int i = 0; i < nwindows; i++)
 	{
-		ChsNodeRef self;
 		int n;
 
-		if (window > work->candidates)
-			window = work->candidates;
 		if (!centre_on(graph, level, id, &self))
 			return false;
-		load_nearest(graph, window);
+		if (windows[i] == 0)
+			(void) split_list(graph, id);
+		else
+			load_nearest(graph, windows[i]);
 		n = append_candidates(work, id, 0);
 		chs_pool_keep(&work->pool);
 		n = filter_order(work, n, may, context);
 		if (chs_link_anchor(graph, self, work->order, n))
 			return true;
-		if (window == work->candidates)
-			return chs_link_anchor_far(graph, self, may, context);
-		window = work->candidates;
 	}
+	return far && chs_link_anchor_far(graph, self, may, context);
 }

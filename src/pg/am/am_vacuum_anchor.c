@@ -142,17 +142,20 @@ may_hold(void *context, ChsNodeId id)
 	return id < reach->reached->n && chs_bits_test(reach->reached, id);
 }
 
-/* Gives one node an anchor from a node that is reached; false if none can. */
+/*
+ * Gives one node an anchor from a node that is reached; false if none of those
+ * asked can.  far: as for chs_graph_anchor_among.
+ */
 static bool
-anchor_node(Reach *reach, ChsNodeId id)
+anchor_node(Reach *reach, ChsNodeId id, bool far)
 {
 	ChsVacuum *vacuum = reach->vacuum;
 	MemoryContext old = MemoryContextSwitchTo(vacuum->node_context);
 	bool done;
 
 	chs_vacuum_delay(vacuum);
-	done = chs_graph_anchor_among(&vacuum->graph, reach->level, id, may_hold,
-								  reach);
+	done = chs_graph_anchor_among(&vacuum->graph, reach->level, id, far,
+								  may_hold, reach);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(vacuum->node_context);
 	if (!done)
@@ -188,7 +191,7 @@ anchor_roots(Reach *reach)
 		{
 			if (!is_lost(reach, id))
 				continue;
-			if (!chs_bits_test(reach->held, id) && anchor_node(reach, id))
+			if (!chs_bits_test(reach->held, id) && anchor_node(reach, id, false))
 				done++;
 			else
 				lost++;
@@ -208,7 +211,7 @@ anchor_rings(Reach *reach)
 {
 	for (ChsNodeId id = 0; id < reach->live->n; id++)
 	{
-		if (is_lost(reach, id) && anchor_node(reach, id))
+		if (is_lost(reach, id) && anchor_node(reach, id, true))
 			follow_all(reach);
 	}
 }

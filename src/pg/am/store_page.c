@@ -138,7 +138,7 @@ slot_of(ChsPageStore *store, int level, Buffer buffer, ChsNodeId id)
  * is read within bounds and yields some estimate; the page is checked when
  * the node is expanded, linked or returned.
  */
-static inline pg_attribute_always_inline void
+static pg_attribute_always_inline void
 visit_slots(ChsPageStore *store, int level, const ChsNodeId *ids, int n,
 			SlotVisitor visit, void *context)
 {
