@@ -18,9 +18,9 @@
 
 typedef struct ChsGraphParams
 {
-	int m;				 /* edges a new node gets above level 0; 2m below */
+	int m;               /* edges a new node gets above level 0; 2m below */
 	int ef_construction; /* window of the search for them */
-	uint64_t seed;		 /* of the level draw */
+	uint64_t seed;       /* of the level draw */
 } ChsGraphParams;
 
 /*
@@ -56,8 +56,7 @@ extern int chs_graph_search_level(ChsGraph *graph, int level,
  * level has no linked node).  Re-reads the entries when those it has are free
  * or of another version.
  */
-extern int chs_graph_descend(ChsGraph *graph, int level,
-							 const ChsQuery *query,
+extern int chs_graph_descend(ChsGraph *graph, int level, const ChsQuery *query,
 							 ChsNodeRef starts[CHS_DESCENT_WIDTH]);
 
 /* ---- graph_insert.c ---- */
@@ -71,8 +70,8 @@ extern int chs_graph_draw_level(const ChsGraphParams *params, uint64_t key,
 
 typedef enum ChsInsertResult
 {
-	CHS_INSERT_NEW,		  /* a node of its own */
-	CHS_INSERT_DUPLICATE  /* its TID joined a node with the same vector, or
+	CHS_INSERT_NEW,      /* a node of its own */
+	CHS_INSERT_DUPLICATE /* its TID joined a node with the same vector, or
 						   * the unlinked slot was linked by another */
 } ChsInsertResult;
 
@@ -81,8 +80,7 @@ typedef enum ChsInsertResult
  * neighbour choice, publish bottom-up, entry, linking back, anchor.  The query
  * is the node's own vector.  *ref: the level-0 node.
  */
-extern ChsInsertResult chs_graph_insert(ChsGraph *graph,
-										const ChsNewNode *node,
+extern ChsInsertResult chs_graph_insert(ChsGraph *graph, const ChsNewNode *node,
 										const ChsQuery *query, int level,
 										ChsNodeRef *ref);
 
@@ -125,9 +123,9 @@ extern bool chs_graph_anchor_among(ChsGraph *graph, int level, ChsNodeId id,
 
 typedef enum ChsScanOrder
 {
-	CHS_SCAN_OFF,	  /* end after the first window */
+	CHS_SCAN_OFF,     /* end after the first window */
 	CHS_SCAN_RELAXED, /* go on; a closer row found late is still returned */
-	CHS_SCAN_STRICT	  /* go on; such a row is skipped */
+	CHS_SCAN_STRICT   /* go on; such a row is skipped */
 } ChsScanOrder;
 
 typedef struct ChsScanParams
@@ -135,15 +133,15 @@ typedef struct ChsScanParams
 	int ef;
 	ChsScanOrder order;
 	uint64_t max_tuples; /* stop searching after seeing so many nodes */
-	size_t max_memory;	 /* bytes of queues and visited set, about */
+	size_t max_memory;   /* bytes of queues and visited set, about */
 } ChsScanParams;
 
 typedef enum ChsScanStatus
 {
-	CHS_SCAN_ROW,		/* *hit is the next row */
+	CHS_SCAN_ROW,       /* *hit is the next row */
 	CHS_SCAN_EXHAUSTED, /* the graph gives no more: sweep the unseen slots */
-	CHS_SCAN_MEMORY,	/* memory limit: sweep all that was not returned */
-	CHS_SCAN_END		/* nothing more is to be returned */
+	CHS_SCAN_MEMORY,    /* memory limit: sweep all that was not returned */
+	CHS_SCAN_END        /* nothing more is to be returned */
 } ChsScanStatus;
 
 typedef struct ChsScanHit

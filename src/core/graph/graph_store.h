@@ -41,9 +41,9 @@ typedef struct ChsScored
 	float err; /* standard deviation of its error */
 	ChsNodeId id;
 	uint16_t version;
-	uint8_t state;		   /* ChsSlotState */
+	uint8_t state; /* ChsSlotState */
 	uint8_t flags;
-	ChsNodeId down;		   /* level >= 1 */
+	ChsNodeId down;        /* level >= 1 */
 	uint16_t down_version; /* level >= 1 */
 	uint16_t unused;
 } ChsScored;
@@ -88,7 +88,7 @@ typedef enum ChsEditResult
 {
 	CHS_EDIT_DONE,
 	CHS_EDIT_CHANGED, /* the list is not what was seen */
-	CHS_EDIT_GONE	  /* the owner is not live at that version any more */
+	CHS_EDIT_GONE     /* the owner is not live at that version any more */
 } ChsEditResult;
 
 /* A node to be put into the index. */
@@ -96,12 +96,12 @@ typedef struct ChsNewNode
 {
 	ChsNodeRef existing; /* level 0: the unlinked slot to turn live, or id
 						  * CHS_NODE_NONE for a new slot */
-	const uint8_t *tid;	 /* 6 bytes, opaque (level 0) */
+	const uint8_t *tid;  /* 6 bytes, opaque (level 0) */
 	uint64_t hash;
 	const ChsFactors *factors;
 	const uint8_t *code;
 	const float *vector; /* as the column has it, dim floats (level 0) */
-	ChsNodeRef down;	 /* level >= 1 */
+	ChsNodeRef down;     /* level >= 1 */
 	const ChsEdge *edges;
 	int nedges;
 } ChsNewNode;
@@ -127,8 +127,7 @@ typedef struct ChsStoreOps
 	 * CHS_MAX_DEGREE) and returns how many; 0 for a slot that is not in the
 	 * graph.
 	 */
-	int (*neighbors)(ChsStore *store, int level, ChsNodeId id,
-					 ChsNodeId *out);
+	int (*neighbors)(ChsStore *store, int level, ChsNodeId id, ChsNodeId *out);
 
 	/*
 	 * Scores n nodes (n <= CHS_MAX_DEGREE, no repeats) against the query;
@@ -167,8 +166,7 @@ typedef struct ChsStoreOps
 	 * its number and version; id CHS_NODE_NONE if the slot was not as expected
 	 * any more: another user linked the same unlinked one, or it was freed.
 	 */
-	ChsNodeRef (*publish)(ChsStore *store, int level,
-						  const ChsNewNode *node);
+	ChsNodeRef (*publish)(ChsStore *store, int level, const ChsNewNode *node);
 
 	/*
 	 * Adds node's TID to the level-0 node `to`, if that is still live at that
@@ -197,8 +195,7 @@ struct ChsStore
 static inline size_t
 chs_node_copy_bytes(const ChsModel *model)
 {
-	return (sizeof(ChsFactors) + chs_code_bytes(model->dim, model->bits) +
-			63) &
+	return (sizeof(ChsFactors) + chs_code_bytes(model->dim, model->bits) + 63) &
 		   ~(size_t) 63;
 }
 

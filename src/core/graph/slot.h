@@ -32,7 +32,7 @@ typedef uint32_t ChsEdge;
 
 #define CHS_NODE_NONE ((ChsNodeId) 0x7fffffff)
 #define CHS_EDGE_ANCHOR ((ChsEdge) 0x80000000)
-#define CHS_EDGE_NODE(edge) ((ChsNodeId) ((edge) & 0x7fffffff))
+#define CHS_EDGE_NODE(edge) ((ChsNodeId) ((edge) &0x7fffffff))
 
 /* Levels 0 .. CHS_MAX_LEVELS - 1. */
 #define CHS_MAX_LEVELS 16
@@ -44,10 +44,10 @@ typedef uint32_t ChsEdge;
  */
 typedef enum ChsSlotState
 {
-	CHS_SLOT_FREE = 0,	   /* nobody's */
+	CHS_SLOT_FREE = 0,     /* nobody's */
 	CHS_SLOT_RESERVED = 1, /* claimed, heap TID set, not yet readable */
-	CHS_SLOT_LIVE = 2,	   /* in the graph */
-	CHS_SLOT_DEAD = 3,	   /* in the graph for routing only; no heap TID */
+	CHS_SLOT_LIVE = 2,     /* in the graph */
+	CHS_SLOT_DEAD = 3,     /* in the graph for routing only; no heap TID */
 	CHS_SLOT_UNLINKED = 4  /* findable by comparison, not in the graph */
 } ChsSlotState;
 
@@ -56,17 +56,17 @@ typedef enum ChsSlotState
 
 typedef struct ChsSlotHeader
 {
-	uint8_t state;		   /* ChsSlotState */
-	uint8_t flags;		   /* CHS_SLOT_NOLINK */
-	uint16_t version;	   /* raised when the slot is freed */
-	uint16_t degree;	   /* edges in use */
-	uint8_t lock;		   /* in-memory store only; 0 on disk */
-	uint8_t unused;		   /* 0 */
-	uint8_t tid[6];		   /* level 0: the first heap TID, opaque to core */
+	uint8_t state;         /* ChsSlotState */
+	uint8_t flags;         /* CHS_SLOT_NOLINK */
+	uint16_t version;      /* raised when the slot is freed */
+	uint16_t degree;       /* edges in use */
+	uint8_t lock;          /* in-memory store only; 0 on disk */
+	uint8_t unused;        /* 0 */
+	uint8_t tid[6];        /* level 0: the first heap TID, opaque to core */
 	uint16_t down_version; /* level >= 1: version of `down` */
-	uint32_t overflow;	   /* level 0: where further TIDs are, 0 = nowhere */
-	uint32_t down;		   /* level >= 1: this node's number one level below */
-	uint64_t hash;		   /* of the vector's bytes as the column has them */
+	uint32_t overflow;     /* level 0: where further TIDs are, 0 = nowhere */
+	uint32_t down;         /* level >= 1: this node's number one level below */
+	uint64_t hash;         /* of the vector's bytes as the column has them */
 } ChsSlotHeader;
 
 static_assert(sizeof(ChsSlotHeader) == 32, "slot header is 32 bytes on disk");
@@ -76,10 +76,10 @@ static_assert(sizeof(ChsFactors) == 16, "factors are 16 bytes on disk");
 typedef struct ChsSlotLayout
 {
 	uint32_t slot_bytes; /* distance between slots, multiple of 16 */
-	uint32_t factors;	 /* offset of ChsFactors */
-	uint32_t code;		 /* offset of the code */
+	uint32_t factors;    /* offset of ChsFactors */
+	uint32_t code;       /* offset of the code */
 	uint32_t code_bytes; /* 0: the slot has no code */
-	uint32_t edges;		 /* offset of the neighbour list */
+	uint32_t edges;      /* offset of the neighbour list */
 	uint32_t max_degree; /* its capacity, in edges */
 } ChsSlotLayout;
 
@@ -94,9 +94,9 @@ chs_slot_layout(uint32_t code_bytes, int m, int level)
 	layout.code_bytes = code_bytes;
 	layout.edges = (layout.code + code_bytes + 3) & ~3u;
 	layout.max_degree = (uint32_t) (level == 0 ? 2 * m : m);
-	layout.slot_bytes =
-		(layout.edges + layout.max_degree * (uint32_t) sizeof(ChsEdge) + 15) &
-		~15u;
+	layout.slot_bytes = (layout.edges +
+						 layout.max_degree * (uint32_t) sizeof(ChsEdge) + 15) &
+						~15u;
 	return layout;
 }
 

@@ -29,7 +29,7 @@ typedef struct ChsMemShared ChsMemShared;
 typedef struct ChsMemParams
 {
 	int m;
-	uint32_t code_bytes; /* model's; for bits = 32 the vector is kept */
+	uint32_t code_bytes;   /* model's; for bits = 32 the vector is kept */
 	uint32_t vector_bytes; /* keep exact vectors too (tests), or 0 */
 } ChsMemParams;
 
@@ -78,10 +78,8 @@ extern size_t chs_mem_estimate(const ChsMemParams *params, uint64_t rows);
  * long), and attaches to one that another process laid out.
  */
 extern void chs_mem_create(ChsMemStore *mem, void *area, size_t bytes,
-						   const ChsMemParams *params,
-						   const ChsModel *model);
-extern void chs_mem_attach(ChsMemStore *mem, void *area,
-						   const ChsModel *model);
+						   const ChsMemParams *params, const ChsModel *model);
+extern void chs_mem_attach(ChsMemStore *mem, void *area, const ChsModel *model);
 
 /*
  * Room for one more node with levels 0 .. level is promised to the caller;

@@ -28,9 +28,9 @@
 typedef struct InsertHint
 {
 	int stream;
-	int which;		/* level 0: index into insert_page */
+	int which;        /* level 0: index into insert_page */
 	uint32 exhausted; /* page + 1 that turned out full, 0 = none */
-	uint32 next;	/* page + 1 to go on with; 0: a new page */
+	uint32 next;      /* page + 1 to go on with; 0: a new page */
 } InsertHint;
 
 /* The hint's place in a metapage image. */
@@ -64,8 +64,8 @@ active_hints(const ChsMetaPageData *meta)
 static bool
 is_reserved(const ChsMetaPageData *meta, int stream, uint32 pages)
 {
-	uint64 vector_bytes =
-		(uint64) pages * meta->per_page[0] * meta->vector_bytes;
+	uint64 vector_bytes = (uint64) pages * meta->per_page[0] *
+						  meta->vector_bytes;
 	uint64 room = (uint64) meta->stream[CHS_STREAM_VECTOR].pages_allocated *
 				  CHS_BYTES_PER_PAGE;
 
@@ -107,10 +107,10 @@ reserve_page(ChsIndex *index, int stream)
 		uint64 bytes = (uint64) (used + 1) * index->meta->per_page[0] *
 					   index->meta->vector_bytes;
 
-		chs_stream_reserve(index, CHS_STREAM_VECTOR,
-						   (uint32) ((bytes + CHS_BYTES_PER_PAGE - 1) /
-									 CHS_BYTES_PER_PAGE),
-						   false);
+		chs_stream_reserve(
+			index, CHS_STREAM_VECTOR,
+			(uint32) ((bytes + CHS_BYTES_PER_PAGE - 1) / CHS_BYTES_PER_PAGE),
+			false);
 	}
 	chs_stream_reserve(index, stream, used + 1, false);
 }
@@ -166,8 +166,7 @@ find_free_overflow(Page page)
 static Buffer
 try_page(ChsIndex *index, int stream, uint32 page, int mode, int *slot)
 {
-	Buffer buffer =
-		chs_buffer_read(index, chs_index_block(index, stream, page));
+	Buffer buffer = chs_buffer_read(index, chs_index_block(index, stream, page));
 	bool overflow = stream == CHS_STREAM_OVERFLOW;
 	int level = overflow ? 0 : stream;
 
@@ -195,8 +194,7 @@ page_behind(ChsIndex *index, int stream, uint32 exhausted)
 	for (uint32 page = exhausted; page < used; page++)
 	{
 		int slot;
-		Buffer buffer =
-			try_page(index, stream, page, BUFFER_LOCK_SHARE, &slot);
+		Buffer buffer = try_page(index, stream, page, BUFFER_LOCK_SHARE, &slot);
 
 		if (BufferIsValid(buffer))
 		{

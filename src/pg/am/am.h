@@ -38,7 +38,7 @@ typedef struct ChsOptions
 	int m;
 	int ef_construction;
 	int ef_search;
-	int bits;	/* 0: chosen by chs_choose_bits */
+	int bits;   /* 0: chosen by chs_choose_bits */
 	int rerank; /* ChsRerank */
 } ChsOptions;
 
@@ -50,12 +50,12 @@ typedef struct ChsOpclass
 
 #define CHS_OPCLASS_PROC 1
 
-extern int chs_ef_search;		   /* chassis.ef_search; -1: the index's */
-extern int chs_iterative_scan;	   /* chassis.iterative_scan: ChsScanOrder */
-extern int chs_max_scan_tuples;	   /* chassis.max_scan_tuples */
+extern int chs_ef_search;       /* chassis.ef_search; -1: the index's */
+extern int chs_iterative_scan;  /* chassis.iterative_scan: ChsScanOrder */
+extern int chs_max_scan_tuples; /* chassis.max_scan_tuples */
 extern double chs_scan_mem_multiplier; /* chassis.scan_mem_multiplier */
-extern int chs_flat_limit;		   /* chassis.flat_limit (hidden) */
-extern int chs_build_seed;		   /* chassis.build_seed (hidden), 0: default */
+extern int chs_flat_limit;             /* chassis.flat_limit (hidden) */
+extern int chs_build_seed; /* chassis.build_seed (hidden), 0: default */
 
 /* Called once from _PG_init: reloption kinds and settings. */
 extern void chs_am_init(void);
@@ -94,11 +94,11 @@ typedef struct ChsIndex
 	Relation rel;
 	MemoryContext context; /* holds what is below */
 	ChsMetaPageData *meta; /* private copy */
-	ChsModel model;		   /* mean, step: private copies; bits = 0 in phase FLAT */
+	ChsModel model; /* mean, step: private copies; bits = 0 in phase FLAT */
 	float *mean;
 	float *step;
 	const ChsOpclass *opclass;
-	bool logged;   /* changes go through generic WAL; false while building */
+	bool logged; /* changes go through generic WAL; false while building */
 	struct ChsHints *hints; /* buffer.c: block -> buffer; NULL: none */
 
 	/* The extent map sorted by stream: entries [map_start[s], map_start[s+1]). */
@@ -174,8 +174,7 @@ extern void chs_buffer_read_batch(ChsIndex *index, const BlockNumber *blocks,
 								  int n, Buffer *buffers);
 
 /* This backend's hints for an index; released when `context` is reset. */
-extern struct ChsHints *chs_hints_acquire(Relation rel,
-										  MemoryContext context);
+extern struct ChsHints *chs_hints_acquire(Relation rel, MemoryContext context);
 
 /* ---- page_wal.c: the only writer of WAL ---- */
 
@@ -249,8 +248,8 @@ extern void chs_stream_write(ChsIndex *index, int stream, uint64 offset,
  * the insert pages, the free space map, then new pages; makes sure that the
  * vector stream covers the number.  *version: the slot's.
  */
-extern ChsNodeId chs_slot_claim(ChsIndex *index, int level,
-								const uint8 *tid, uint16 *version);
+extern ChsNodeId chs_slot_claim(ChsIndex *index, int level, const uint8 *tid,
+								uint16 *version);
 
 /*
  * Finds a free slot of a level the same way but leaves it as it is: returns
@@ -279,8 +278,7 @@ typedef struct ChsPageStore
 extern ChsPageStore *chs_page_store_create(ChsIndex *index);
 
 /* Exact vector of a level-0 node into out (dim floats); index stream only. */
-extern void chs_page_store_vector(ChsPageStore *store, ChsNodeId id,
-								  float *out);
+extern void chs_page_store_vector(ChsPageStore *store, ChsNodeId id, float *out);
 
 /*
  * Copies all heap TIDs of a node (inline and overflow) under one hold of its
@@ -291,8 +289,8 @@ extern int chs_page_store_tids(ChsPageStore *store, ChsNodeRef ref,
 							   ItemPointerData **tids, int *room);
 
 /* One slot's header, copied under its page's share lock. */
-extern void chs_page_store_header(ChsPageStore *store, int level,
-								  ChsNodeId id, ChsSlotHeader *header);
+extern void chs_page_store_header(ChsPageStore *store, int level, ChsNodeId id,
+								  ChsSlotHeader *header);
 
 /*
  * The unlinked slots of one level-0 page (a page of the stream, below
@@ -302,9 +300,8 @@ extern int chs_page_store_find_hash(ChsPageStore *store, uint32 page,
 									uint64 hash, ChsNodeRef *refs, int max);
 
 /* store_page_write.c: the ops of ChsStoreOps that change something */
-extern void chs_page_store_edit(ChsStore *store, int level,
-								const ChsEdit *edits, int n,
-								ChsEditResult *results);
+extern void chs_page_store_edit(ChsStore *store, int level, const ChsEdit *edits,
+								int n, ChsEditResult *results);
 extern ChsNodeRef chs_page_store_publish(ChsStore *store, int level,
 										 const ChsNewNode *node);
 extern bool chs_page_store_add_duplicate(ChsStore *store, ChsNodeRef to,
@@ -335,9 +332,8 @@ extern bool chs_page_store_add_tid(ChsPageStore *store, ChsNodeRef ref,
  * Raises ERRCODE_INDEX_CORRUPTED for a list that is not the owner's or has no
  * end.
  */
-extern void chs_overflow_collect(ChsIndex *index, ChsNodeRef owner,
-								 uint32 head, ItemPointerData **tids, int *n,
-								 int *room);
+extern void chs_overflow_collect(ChsIndex *index, ChsNodeRef owner, uint32 head,
+								 ItemPointerData **tids, int *n, int *room);
 
 /*
  * For VACUUM: removes the TIDs that `dead` says are from the list of the node
@@ -359,7 +355,7 @@ extern void chs_overflow_free(ChsIndex *index, Buffer graph_buffer,
 
 typedef enum ChsAddTid
 {
-	CHS_TID_ADDED, /* it is in the list now, or was before */
+	CHS_TID_ADDED,     /* it is in the list now, or was before */
 	CHS_TID_NEEDS_PAGE /* no room: unlock, find a page with a free slot, retry */
 } ChsAddTid;
 
@@ -376,8 +372,7 @@ extern ChsAddTid chs_overflow_add(ChsIndex *index, Buffer graph_buffer,
 
 /* ---- exact.c: exact keys, from vectors in the index or rows in the table ---- */
 
-extern struct ChsHeapFetch *chs_heap_fetch_begin(Relation heap,
-												 Relation index,
+extern struct ChsHeapFetch *chs_heap_fetch_begin(Relation heap, Relation index,
 												 Snapshot snapshot);
 extern void chs_heap_fetch_end(struct ChsHeapFetch *fetch);
 

@@ -55,8 +55,8 @@ struct ChsInserter
 ChsInserter *
 chs_inserter_create(ChsIndex *index)
 {
-	ChsInserter *inserter =
-		MemoryContextAllocZero(index->context, sizeof(ChsInserter));
+	ChsInserter *inserter = MemoryContextAllocZero(index->context,
+												   sizeof(ChsInserter));
 
 	inserter->index = index;
 	inserter->store = chs_page_store_create(index);
@@ -80,11 +80,10 @@ prepare_graph(ChsInserter *inserter)
 	chs_graph_init(&inserter->graph, &inserter->store->store, &params, arena);
 	inserter->code = chs_alloc(
 		arena, chs_code_bytes(index->meta->dim, index->meta->bits));
-	inserter->scratch =
-		chs_alloc(arena, chs_encode_scratch_bytes(&index->model));
+	inserter->scratch = chs_alloc(arena,
+								  chs_encode_scratch_bytes(&index->model));
 	inserter->query_mem = chs_alloc(arena, chs_query_bytes(&index->model));
-	inserter->vector =
-		chs_alloc(arena, index->meta->dim * sizeof(float));
+	inserter->vector = chs_alloc(arena, index->meta->dim * sizeof(float));
 	inserter->graph_ready = true;
 }
 
@@ -100,8 +99,7 @@ tid_key(const uint8 *tid)
 
 /* Facts of a new node that do not depend on the phase. */
 static ChsNewNode
-describe_node(const ChsInserter *inserter, const float *vector,
-			  const uint8 *tid)
+describe_node(const ChsInserter *inserter, const float *vector, const uint8 *tid)
 {
 	ChsNewNode node;
 
@@ -134,8 +132,7 @@ insert_linked(ChsInserter *inserter, ChsNewNode *node, bool index_unchanged)
 	prepare_graph(inserter);
 	if (!chs_encode(&index->model, node->vector, inserter->scratch,
 					inserter->code, &factors) ||
-		!chs_query_init(&query, inserter->query_mem, &index->model,
-						node->vector))
+		!chs_query_init(&query, inserter->query_mem, &index->model, node->vector))
 	{
 		if (node->existing.id != CHS_NODE_NONE)
 			chs_page_store_mark_nolink(inserter->store, node->existing);
@@ -146,9 +143,8 @@ insert_linked(ChsInserter *inserter, ChsNewNode *node, bool index_unchanged)
 	}
 	node->code = inserter->code;
 	node->factors = &factors;
-	if (index_unchanged &&
-		chs_graph_add_duplicate(&inserter->graph, node, &query, UNCHANGED_EF,
-								&ref))
+	if (index_unchanged && chs_graph_add_duplicate(&inserter->graph, node,
+												   &query, UNCHANGED_EF, &ref))
 		return;
 	levels = inserter->store->store.ops->entries(&inserter->store->store,
 												 false, entry);
@@ -229,8 +225,7 @@ chs_inserter_link_leftovers(ChsInserter *inserter, int limit)
 	ChsMetaPageData *meta = inserter->index->meta;
 	CursorMove move;
 
-	if (meta->phase != CHS_PHASE_GRAPH ||
-		meta->link_cursor >= meta->unlinked_end)
+	if (meta->phase != CHS_PHASE_GRAPH || meta->link_cursor >= meta->unlinked_end)
 		return;
 	move.from = meta->link_cursor;
 	move.to = (uint32) Min((uint64) move.from + limit, meta->unlinked_end);
@@ -253,8 +248,8 @@ start_graph(ChsMetaPage meta, void *arg)
 	meta->phase = CHS_PHASE_GRAPH;
 	meta->link_cursor = 0;
 	/* all slots handed out so far: whoever claims later reads this first */
-	meta->unlinked_end =
-		meta->stream[CHS_STREAM_GRAPH(0)].pages_used * meta->per_page[0];
+	meta->unlinked_end = meta->stream[CHS_STREAM_GRAPH(0)].pages_used *
+						 meta->per_page[0];
 	return true;
 }
 
@@ -288,8 +283,8 @@ write_model(ChsInserter *inserter)
 	uint32 dim = index->meta->dim;
 	Size bytes = dim * sizeof(float);
 	bool has_step = index->meta->metric == CHS_METRIC_L1;
-	uint32 max = (uint32) Max(1, Min(MAX_SAMPLE_BYTES / bytes,
-									 chs_index_capacity(index, 0)));
+	uint32 max = (uint32) Max(
+		1, Min(MAX_SAMPLE_BYTES / bytes, chs_index_capacity(index, 0)));
 	MemoryContext context = AllocSetContextCreate(
 		CurrentMemoryContext, "chassis model", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
@@ -309,10 +304,9 @@ write_model(ChsInserter *inserter)
 	chs_context_arena_init(&arena, context);
 	chs_model_train(&model, values, has_step ? values + dim : NULL, rows,
 					collect_sample(inserter, rows, max), &arena.arena);
-	chs_stream_reserve(index, CHS_STREAM_MODEL,
-					   (uint32) ((total + CHS_BYTES_PER_PAGE - 1) /
-								 CHS_BYTES_PER_PAGE),
-					   true);
+	chs_stream_reserve(
+		index, CHS_STREAM_MODEL,
+		(uint32) ((total + CHS_BYTES_PER_PAGE - 1) / CHS_BYTES_PER_PAGE), true);
 	chs_stream_write(index, CHS_STREAM_MODEL, 0, values, total);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
@@ -389,8 +383,7 @@ chs_inserter_insert(ChsInserter *inserter, const float *vector,
 					ItemPointer tid, bool index_unchanged)
 {
 	ChsIndex *index = inserter->index;
-	ChsNewNode node =
-		describe_node(inserter, vector, (const uint8 *) tid);
+	ChsNewNode node = describe_node(inserter, vector, (const uint8 *) tid);
 
 	chs_index_refresh(index);
 	if (index->meta->phase == CHS_PHASE_FLAT)
@@ -448,17 +441,15 @@ chsinsert(Relation rel, Datum *values, bool *isnull, ItemPointer heap_tid,
 	old = MemoryContextSwitchTo(state->per_row);
 	vector = chs_vector_from_datum(values[0]);
 	if ((uint32) vector->dim != state->index->meta->dim)
-		chs_vector_report_different((int) state->index->meta->dim,
-									vector->dim);
+		chs_vector_report_different((int) state->index->meta->dim, vector->dim);
 	if (state->index->meta->vector_bytes == 0)
 	{
 		/* rows that nobody can see may have lost their out-of-line values */
 		InitNonVacuumableSnapshot(not_dead, GlobalVisTestFor(heap));
-		state->inserter->store->heap =
-			chs_heap_fetch_begin(heap, rel, &not_dead);
+		state->inserter->store->heap = chs_heap_fetch_begin(heap, rel,
+															&not_dead);
 	}
-	chs_inserter_insert(state->inserter, vector->x, heap_tid,
-						indexUnchanged);
+	chs_inserter_insert(state->inserter, vector->x, heap_tid, indexUnchanged);
 	if (state->inserter->store->heap != NULL)
 		chs_heap_fetch_end(state->inserter->store->heap);
 	state->inserter->store->heap = NULL;

@@ -46,7 +46,7 @@ typedef struct ChsHints
 {
 	Oid relid; /* hash key */
 	ChsRelLocator locator;
-	int users;	/* handles that point here */
+	int users;  /* handles that point here */
 	bool stale; /* relcache says the index changed: free when unused */
 	uint32 mask;
 	ChsHint *entries; /* mask + 1 of them */
@@ -231,8 +231,7 @@ prefetch_descriptors(ChsIndex *index, const BlockNumber *blocks, int n)
 		return;
 	for (int i = 0; i < n; i++)
 	{
-		Buffer buffer =
-			index->hints->entries[blocks[i] & index->hints->mask].buffer;
+		Buffer buffer = index->hints->entries[blocks[i] & index->hints->mask].buffer;
 
 		if (BufferIsValid(buffer))
 			__builtin_prefetch(GetBufferDescriptor(buffer - 1), 1);
@@ -252,8 +251,7 @@ chs_buffer_read_batch(ChsIndex *index, const BlockNumber *blocks, int n,
 		buffers[i] = InvalidBuffer;
 		if (index->hints != NULL)
 			buffers[i] = read_by_hint(
-				index,
-				&index->hints->entries[blocks[i] & index->hints->mask],
+				index, &index->hints->entries[blocks[i] & index->hints->mask],
 				blocks[i]);
 		missed += !BufferIsValid(buffers[i]);
 	}

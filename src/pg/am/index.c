@@ -32,8 +32,7 @@ report_not_readable(Relation rel, const char *why)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INDEX_CORRUPTED),
-			 errmsg("index \"%s\" cannot be read",
-					RelationGetRelationName(rel)),
+			 errmsg("index \"%s\" cannot be read", RelationGetRelationName(rel)),
 			 errdetail_internal("%s", why), errhint("Please REINDEX it.")));
 }
 
@@ -66,8 +65,7 @@ check_meta(Relation rel, const ChsMetaPageData *meta)
 
 		if (meta->per_page[i] == 0 ||
 			layout->slot_bytes < sizeof(ChsSlotHeader) ||
-			(uint64) meta->per_page[i] * layout->slot_bytes >
-				CHS_SLOTS_BYTES ||
+			(uint64) meta->per_page[i] * layout->slot_bytes > CHS_SLOTS_BYTES ||
 			layout->max_degree > CHS_MAX_DEGREE ||
 			(uint64) layout->edges + layout->max_degree * sizeof(ChsEdge) >
 				layout->slot_bytes ||
@@ -251,8 +249,7 @@ chs_index_for_build(Relation rel, MemoryContext context,
 
 /* Looks a page up in the map we have. */
 static bool
-find_block(const ChsIndex *index, int stream, uint32 page,
-		   BlockNumber *block)
+find_block(const ChsIndex *index, int stream, uint32 page, BlockNumber *block)
 {
 	int low = index->map_start[stream];
 	int high = index->map_start[stream + 1];
@@ -269,8 +266,7 @@ find_block(const ChsIndex *index, int stream, uint32 page,
 		else
 			high = middle;
 	}
-	*block = index->map[low].start_block +
-			 (page - index->map[low].first_page);
+	*block = index->map[low].start_block + (page - index->map[low].first_page);
 	return true;
 }
 
@@ -303,9 +299,8 @@ chs_index_page_of_block(ChsIndex *index, int stream, BlockNumber block,
 	for (int i = index->map_start[stream]; i < end; i++)
 	{
 		const ChsExtent *extent = &index->map[i];
-		uint32 next = i + 1 < end
-						  ? index->map[i + 1].first_page
-						  : index->meta->stream[stream].pages_allocated;
+		uint32 next = i + 1 < end ? index->map[i + 1].first_page
+								  : index->meta->stream[stream].pages_allocated;
 
 		if (block >= extent->start_block &&
 			block - extent->start_block < next - extent->first_page)

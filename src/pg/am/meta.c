@@ -33,11 +33,10 @@ column_dim(Relation rel)
 						errhint("Declare it as vector(n), or index an "
 								"expression cast to vector(n).")));
 	if (dim > CHS_MAX_DIM)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("column cannot have more than %d dimensions for "
-						"chassis index",
-						CHS_MAX_DIM)));
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("column cannot have more than %d dimensions for "
+							   "chassis index",
+							   CHS_MAX_DIM)));
 	return (uint32) dim;
 }
 
@@ -91,10 +90,10 @@ chs_meta_fill(ChsMetaPageData *meta, Relation rel)
 static void
 set_meta_lower(Page page)
 {
-	((PageHeader) page)->pd_lower =
-		(LocationIndex) (((char *) &CHS_META(page)->extent[CHS_META(page)
-															   ->nextents]) -
-						 (char *) page);
+	((PageHeader) page)
+		->pd_lower = (LocationIndex) (((char *) &CHS_META(page)
+										   ->extent[CHS_META(page)->nextents]) -
+									  (char *) page);
 }
 
 void

@@ -34,13 +34,12 @@ typedef struct OverflowRef
 static void
 report_broken_list(ChsIndex *index, ChsNodeRef owner, uint32 number)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_INDEX_CORRUPTED),
-			 errmsg("index \"%s\" has a broken list of row pointers",
-					RelationGetRelationName(index->rel)),
-			 errdetail("Overflow slot %u does not belong to node %u.", number,
-					   owner.id),
-			 errhint("Please REINDEX it.")));
+	ereport(ERROR, (errcode(ERRCODE_INDEX_CORRUPTED),
+					errmsg("index \"%s\" has a broken list of row pointers",
+						   RelationGetRelationName(index->rel)),
+					errdetail("Overflow slot %u does not belong to node %u.",
+							  number, owner.id),
+					errhint("Please REINDEX it.")));
 }
 
 /* Locks the slot with this number, which must be in use by owner. */
@@ -70,9 +69,8 @@ open_slot(ChsIndex *index, ChsNodeRef owner, uint32 number, int mode)
 static void
 count_step(ChsIndex *index, ChsNodeRef owner, uint32 number, uint64 *steps)
 {
-	uint64 limit =
-		(uint64) index->meta->stream[CHS_STREAM_OVERFLOW].pages_allocated *
-		CHS_OVERFLOW_PER_PAGE;
+	uint64 limit = (uint64) index->meta->stream[CHS_STREAM_OVERFLOW].pages_allocated *
+				   CHS_OVERFLOW_PER_PAGE;
 
 	if (++*steps > limit + CHS_OVERFLOW_PER_PAGE)
 		report_broken_list(index, owner, number);
@@ -91,8 +89,7 @@ chs_overflow_collect(ChsIndex *index, ChsNodeRef owner, uint32 head,
 		if (*n + ref.slot->ntids > *room)
 		{
 			*room = Max(*room * 2, *n + CHS_OVERFLOW_TIDS);
-			*tids = repalloc_huge(*tids,
-								  (Size) *room * sizeof(ItemPointerData));
+			*tids = repalloc_huge(*tids, (Size) *room * sizeof(ItemPointerData));
 		}
 		memcpy(*tids + *n, ref.slot->tids,
 			   ref.slot->ntids * sizeof(ItemPointerData));
@@ -121,8 +118,7 @@ remove_from_slot(ChsIndex *index, const OverflowRef *ref,
 	if (nkept == ref->slot->ntids)
 		return nkept;
 	chs_wal_begin(&wal, index);
-	slot = chs_page_overflow(chs_wal_page(&wal, ref->buffer, false),
-							 ref->index);
+	slot = chs_page_overflow(chs_wal_page(&wal, ref->buffer, false), ref->index);
 	memset(slot->tids, 0, sizeof(slot->tids));
 	memcpy(slot->tids, kept, nkept * sizeof(ItemPointerData));
 	slot->ntids = (uint16) nkept;
@@ -136,8 +132,7 @@ unlink_first(ChsIndex *index, Buffer graph_buffer, uint32 slot_index,
 			 ChsNodeRef owner)
 {
 	const ChsSlotLayout *layout = chs_index_layout(index, 0);
-	uint32 number = chs_page_slot(BufferGetPage(graph_buffer), layout,
-								  slot_index)
+	uint32 number = chs_page_slot(BufferGetPage(graph_buffer), layout, slot_index)
 						->overflow;
 	OverflowRef ref = open_slot(index, owner, number, BUFFER_LOCK_EXCLUSIVE);
 	ChsOverflowData *slot;
@@ -145,8 +140,7 @@ unlink_first(ChsIndex *index, Buffer graph_buffer, uint32 slot_index,
 	ChsWal wal;
 
 	chs_wal_begin(&wal, index);
-	slot =
-		chs_page_overflow(chs_wal_page(&wal, ref.buffer, false), ref.index);
+	slot = chs_page_overflow(chs_wal_page(&wal, ref.buffer, false), ref.index);
 	next = slot->next;
 	memset(slot, 0, sizeof(*slot));
 	chs_page_slot(chs_wal_page(&wal, graph_buffer, false), layout, slot_index)
@@ -198,8 +192,7 @@ chs_overflow_remove(ChsIndex *index, Buffer graph_buffer, uint32 slot_index,
 					void *dead_state, int64 *removed)
 {
 	const ChsSlotLayout *layout = chs_index_layout(index, 0);
-	uint32 number = chs_page_slot(BufferGetPage(graph_buffer), layout,
-								  slot_index)
+	uint32 number = chs_page_slot(BufferGetPage(graph_buffer), layout, slot_index)
 						->overflow;
 	uint32 prev = 0;
 	int64 left = 0;
@@ -207,8 +200,7 @@ chs_overflow_remove(ChsIndex *index, Buffer graph_buffer, uint32 slot_index,
 
 	while (number != 0)
 	{
-		OverflowRef ref =
-			open_slot(index, owner, number, BUFFER_LOCK_EXCLUSIVE);
+		OverflowRef ref = open_slot(index, owner, number, BUFFER_LOCK_EXCLUSIVE);
 		uint32 next = ref.slot->next;
 		int had = ref.slot->ntids;
 		int kept = remove_from_slot(index, &ref, dead, dead_state);
@@ -234,8 +226,8 @@ chs_overflow_free(ChsIndex *index, Buffer graph_buffer, uint32 slot_index,
 {
 	const ChsSlotLayout *layout = chs_index_layout(index, 0);
 
-	while (chs_page_slot(BufferGetPage(graph_buffer), layout, slot_index)
-			   ->overflow != 0)
+	while (chs_page_slot(BufferGetPage(graph_buffer), layout, slot_index)->overflow !=
+		   0)
 		unlink_first(index, graph_buffer, slot_index, owner);
 }
 
@@ -284,8 +276,7 @@ append_in_place(ChsIndex *index, ChsNodeRef owner, uint32 number,
 	ChsWal wal;
 
 	chs_wal_begin(&wal, index);
-	slot =
-		chs_page_overflow(chs_wal_page(&wal, ref.buffer, false), ref.index);
+	slot = chs_page_overflow(chs_wal_page(&wal, ref.buffer, false), ref.index);
 	slot->tids[slot->ntids++] = *tid;
 	chs_wal_finish(&wal);
 	UnlockReleaseBuffer(ref.buffer);

@@ -40,8 +40,7 @@ page_lower(ChsPageKind kind, int level, const ChsMetaPageData *meta)
 }
 
 void
-chs_page_init(Page page, ChsPageKind kind, int level,
-			  const ChsMetaPageData *meta)
+chs_page_init(Page page, ChsPageKind kind, int level, const ChsMetaPageData *meta)
 {
 	ChsPageOpaque opaque;
 
@@ -52,8 +51,8 @@ chs_page_init(Page page, ChsPageKind kind, int level,
 	opaque->unused = 0;
 	opaque->format = CHS_FORMAT_VERSION;
 	opaque->page_id = CHS_PAGE_ID;
-	((PageHeader) page)->pd_lower =
-		(LocationIndex) page_lower(kind, level, meta);
+	((PageHeader) page)->pd_lower = (LocationIndex) page_lower(kind, level,
+															   meta);
 }
 
 /* Raises the error of a page that is not what the extent map says it is. */
@@ -63,8 +62,7 @@ report_wrong_page(Relation rel, Buffer buffer, ChsPageKind kind, int level)
 	ereport(ERROR,
 			(errcode(ERRCODE_INDEX_CORRUPTED),
 			 errmsg("index \"%s\" contains an unexpected page at block %u",
-					RelationGetRelationName(rel),
-					BufferGetBlockNumber(buffer)),
+					RelationGetRelationName(rel), BufferGetBlockNumber(buffer)),
 			 errdetail("A page of kind %d, level %d was expected.", (int) kind,
 					   level),
 			 errhint("Please REINDEX it.")));

@@ -39,15 +39,15 @@
 typedef enum ChsPageKind
 {
 	CHS_PAGE_META = 1,
-	CHS_PAGE_GRAPH = 2,	   /* slots of one level */
+	CHS_PAGE_GRAPH = 2,    /* slots of one level */
 	CHS_PAGE_VECTOR = 3,   /* bytes of exact vectors */
 	CHS_PAGE_OVERFLOW = 4, /* TIDs beyond a node's first */
-	CHS_PAGE_MODEL = 5	   /* mean and steps, as bytes */
+	CHS_PAGE_MODEL = 5     /* mean and steps, as bytes */
 } ChsPageKind;
 
 typedef struct ChsPageOpaqueData
 {
-	uint8 kind;	   /* ChsPageKind */
+	uint8 kind;    /* ChsPageKind */
 	uint8 level;   /* graph pages: the level */
 	uint16 unused; /* 0 */
 	uint16 format; /* CHS_FORMAT_VERSION at the page's first use */
@@ -88,7 +88,7 @@ typedef struct ChsExtent
 
 typedef struct ChsStreamState
 {
-	uint32 pages_used;		/* handed out: numbers below are in use */
+	uint32 pages_used;      /* handed out: numbers below are in use */
 	uint32 pages_allocated; /* covered by extents */
 } ChsStreamState;
 
@@ -96,7 +96,7 @@ typedef struct ChsStreamState
 
 /* First byte of data on vector, model, graph (see below) pages. */
 #define CHS_BYTES_OFFSET SizeOfPageHeaderData
-#define CHS_BYTES_PER_PAGE                                                    \
+#define CHS_BYTES_PER_PAGE \
 	(BLCKSZ - SizeOfPageHeaderData - sizeof(ChsPageOpaqueData))
 
 /* ---- graph pages ---- */
@@ -128,7 +128,7 @@ typedef struct ChsOverflowData
 
 StaticAssertDecl(sizeof(ChsOverflowData) == 128, "overflow slot is 128 bytes");
 
-#define CHS_OVERFLOW_PER_PAGE                                                 \
+#define CHS_OVERFLOW_PER_PAGE \
 	((uint32) (CHS_SLOTS_BYTES / sizeof(ChsOverflowData)))
 
 /* ---- metapage ---- */
@@ -142,7 +142,7 @@ typedef enum ChsPhase
 typedef enum ChsRerank
 {
 	CHS_RERANK_INDEX = 0, /* exact vectors are in the index */
-	CHS_RERANK_HEAP = 1	  /* they are fetched from the table */
+	CHS_RERANK_HEAP = 1   /* they are fetched from the table */
 } ChsRerank;
 
 /* ChsMetaPageData.flags */
@@ -165,34 +165,34 @@ typedef struct ChsEntry
  */
 typedef struct ChsMetaPageData
 {
-	uint32 magic;		  /* F */
-	uint32 format;		  /* F CHS_FORMAT_VERSION */
-	uint32 features;	  /* F bits this version must know; 0 */
+	uint32 magic;    /* F */
+	uint32 format;   /* F CHS_FORMAT_VERSION */
+	uint32 features; /* F bits this version must know; 0 */
 	uint32 meta_version;
-	uint8 metric;		  /* F ChsMetric */
-	uint8 bits;			  /* F 1, 2, 4, 8 or 32 */
-	uint8 rerank;		  /* F ChsRerank */
-	uint8 phase;		  /* ChsPhase; only ever FLAT -> GRAPH */
-	uint32 dim;			  /* F */
-	uint32 m;			  /* F */
-	uint32 ef_construction; /* F */
-	uint64 seed;		  /* F of levels and rotation */
-	uint32 vector_bytes;  /* F of one exact vector; 0 with rerank = heap */
-	uint32 code_kind;	  /* F 0: core/quant of format 1 */
+	uint8 metric;            /* F ChsMetric */
+	uint8 bits;              /* F 1, 2, 4, 8 or 32 */
+	uint8 rerank;            /* F ChsRerank */
+	uint8 phase;             /* ChsPhase; only ever FLAT -> GRAPH */
+	uint32 dim;              /* F */
+	uint32 m;                /* F */
+	uint32 ef_construction;  /* F */
+	uint64 seed;             /* F of levels and rotation */
+	uint32 vector_bytes;     /* F of one exact vector; 0 with rerank = heap */
+	uint32 code_kind;        /* F 0: core/quant of format 1 */
 	ChsSlotLayout layout[2]; /* F level 0, levels >= 1 */
-	uint32 per_page[2];	  /* F slots per graph page, likewise */
-	uint32 flat_limit;	  /* F rows at which the graph begins */
-	uint32 flags;		  /* CHS_META_* */
-	uint32 link_cursor;	  /* unlinked leftovers of the flat phase have ... */
-	uint32 unlinked_end;  /* ... numbers in [link_cursor, unlinked_end) */
-	double build_rows;	  /* nodes when built, for information */
+	uint32 per_page[2];      /* F slots per graph page, likewise */
+	uint32 flat_limit;       /* F rows at which the graph begins */
+	uint32 flags;            /* CHS_META_* */
+	uint32 link_cursor;  /* unlinked leftovers of the flat phase have ... */
+	uint32 unlinked_end; /* ... numbers in [link_cursor, unlinked_end) */
+	double build_rows;   /* nodes when built, for information */
 	ChsEntry entry[CHS_MAX_LEVELS];
 	ChsStreamState stream[CHS_STREAM_COUNT];
-	uint32 insert_page[CHS_INSERT_PAGES]; /* level 0: page + 1, 0 = none */
+	uint32 insert_page[CHS_INSERT_PAGES];     /* level 0: page + 1, 0 = none */
 	uint32 insert_page_upper[CHS_MAX_LEVELS]; /* levels >= 1, likewise */
 	uint32 insert_page_overflow;
 	BlockNumber next_block; /* first block that belongs to no extent */
-	uint32 unused[16];		/* 0 */
+	uint32 unused[16];      /* 0 */
 	uint32 nextents;
 	ChsExtent extent[CHS_MAX_EXTENTS];
 } ChsMetaPageData;
@@ -201,8 +201,8 @@ typedef ChsMetaPageData *ChsMetaPage;
 
 #define CHS_META(page) ((ChsMetaPage) PageGetContents(page))
 
-StaticAssertDecl(sizeof(ChsMetaPageData) <= BLCKSZ - SizeOfPageHeaderData -
-												sizeof(ChsPageOpaqueData),
+StaticAssertDecl(sizeof(ChsMetaPageData) <=
+					 BLCKSZ - SizeOfPageHeaderData - sizeof(ChsPageOpaqueData),
 				 "metapage data fits a page");
 StaticAssertDecl(offsetof(ChsMetaPageData, extent) == 620,
 				 "metapage layout is frozen");

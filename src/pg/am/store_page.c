@@ -29,10 +29,10 @@
 typedef struct ChsPageScratch
 {
 	int batch_limit;
-	int room;				/* of order */
-	uint32 *order;			/* positions sorted by node number */
-	float *vector;			/* one exact vector */
-	ItemPointerData *tids;	/* of one node, for rerank from the table */
+	int room;              /* of order */
+	uint32 *order;         /* positions sorted by node number */
+	float *vector;         /* one exact vector */
+	ItemPointerData *tids; /* of one node, for rerank from the table */
 	int tids_room;
 } ChsPageScratch;
 
@@ -55,8 +55,8 @@ sort_positions(ChsPageScratch *scratch, const ChsNodeId *ids, int n,
 	if (n > scratch->room)
 	{
 		scratch->room = Max(n, CHS_MAX_DEGREE);
-		scratch->order =
-			MemoryContextAlloc(context, scratch->room * sizeof(uint32));
+		scratch->order = MemoryContextAlloc(context,
+											scratch->room * sizeof(uint32));
 	}
 	order = scratch->order;
 	for (int i = 0; i < n; i++)
@@ -114,8 +114,8 @@ fill_batch(ChsPageStore *store, int level, const ChsNodeId *ids,
 		if (batch->npages == store->scratch->batch_limit)
 			break;
 		page = this_page;
-		batch->blocks[batch->npages] =
-			chs_index_block(store->index, CHS_STREAM_GRAPH(level), page);
+		batch->blocks[batch->npages] = chs_index_block(
+			store->index, CHS_STREAM_GRAPH(level), page);
 		batch->first[batch->npages++] = taken;
 	}
 	batch->first[batch->npages] = taken;
@@ -143,15 +143,15 @@ visit_slots(ChsPageStore *store, int level, const ChsNodeId *ids, int n,
 			SlotVisitor visit, void *context)
 {
 	const ChsSlotLayout *layout = chs_index_layout(store->index, level);
-	const uint32 *order =
-		sort_positions(store->scratch, ids, n, store->index->context);
+	const uint32 *order = sort_positions(store->scratch, ids, n,
+										 store->index->context);
 	int done = 0;
 
 	while (done < n)
 	{
 		SlotBatch batch;
-		int taken =
-			fill_batch(store, level, ids, order + done, n - done, &batch);
+		int taken = fill_batch(store, level, ids, order + done, n - done,
+							   &batch);
 
 		chs_buffer_read_batch(store->index, batch.blocks, batch.npages,
 							  batch.buffers);
@@ -284,8 +284,8 @@ fill_vector_batch(ChsPageStore *store, const ChsNodeId *ids,
 			break;
 		batch->first[taken] = batch->npages;
 		for (uint32 page = first; page <= last; page++)
-			batch->blocks[batch->npages++] =
-				chs_index_block(store->index, CHS_STREAM_VECTOR, page);
+			batch->blocks[batch->npages++] = chs_index_block(
+				store->index, CHS_STREAM_VECTOR, page);
 	}
 	return taken;
 }
@@ -298,27 +298,26 @@ static void
 visit_vectors(ChsPageStore *store, const ChsNodeId *ids, int n,
 			  VectorVisitor visit, void *context)
 {
-	const uint32 *order =
-		sort_positions(store->scratch, ids, n, store->index->context);
+	const uint32 *order = sort_positions(store->scratch, ids, n,
+										 store->index->context);
 	int done = 0;
 
 	while (done < n)
 	{
 		SlotBatch batch;
-		int taken =
-			fill_vector_batch(store, ids, order + done, n - done, &batch);
+		int taken = fill_vector_batch(store, ids, order + done, n - done,
+									  &batch);
 
 		chs_buffer_read_batch(store->index, batch.blocks, batch.npages,
 							  batch.buffers);
 		for (int i = 0; i < taken; i++)
 		{
 			ChsNodeId id = ids[order[done + i]];
-			uint32 start =
-				(uint32) (((uint64) id * store->index->meta->vector_bytes) %
-						  CHS_BYTES_PER_PAGE);
-			const char *data =
-				BufferGetPage(batch.buffers[batch.first[i]]) +
-				CHS_BYTES_OFFSET + start;
+			uint32 start = (uint32) (((uint64) id *
+									  store->index->meta->vector_bytes) %
+									 CHS_BYTES_PER_PAGE);
+			const char *data = BufferGetPage(batch.buffers[batch.first[i]]) +
+							   CHS_BYTES_OFFSET + start;
 
 			/* the processor follows a sequential read from there */
 			__builtin_prefetch(data);
@@ -372,10 +371,9 @@ score_slot(void *arg, int position, const ChsSlotHeader *slot)
 	if (!in_graph(slot))
 		return;
 	code = chs_slot_code(context->layout, unconstify(ChsSlotHeader *, slot));
-	factors =
-		chs_slot_factors(context->layout, unconstify(ChsSlotHeader *, slot));
-	chs_estimate(context->query, &code, &factors, 1, &scored->est,
-				 &scored->err);
+	factors = chs_slot_factors(context->layout,
+							   unconstify(ChsSlotHeader *, slot));
+	chs_estimate(context->query, &code, &factors, 1, &scored->est, &scored->err);
 }
 
 static inline void
@@ -536,8 +534,8 @@ read_neighbors(ChsStore *base, int level, ChsNodeId id, ChsNodeId *out)
 	slot = slot_of(store, level, buffer, id);
 	if (in_graph(slot))
 	{
-		const ChsEdge *edges =
-			chs_slot_edges(layout, unconstify(ChsSlotHeader *, slot));
+		const ChsEdge *edges = chs_slot_edges(
+			layout, unconstify(ChsSlotHeader *, slot));
 
 		n = Min(slot->degree, layout->max_degree);
 		for (int i = 0; i < n; i++)
@@ -564,8 +562,7 @@ read_list(ChsStore *base, int level, ChsNodeId id, ChsList *out)
 	out->degree = 0;
 	if (in_graph(slot))
 		out->degree = slot->degree; /* even if it is damaged: see list() */
-	memcpy(out->edges,
-		   chs_slot_edges(layout, unconstify(ChsSlotHeader *, slot)),
+	memcpy(out->edges, chs_slot_edges(layout, unconstify(ChsSlotHeader *, slot)),
 		   Min((uint32) out->degree, layout->max_degree) * sizeof(ChsEdge));
 	UnlockReleaseBuffer(buffer);
 }
@@ -601,8 +598,7 @@ chs_page_store_tids(ChsPageStore *store, ChsNodeRef ref,
 
 		if (ItemPointerIsValid(tid))
 			(*tids)[n++] = *tid;
-		chs_overflow_collect(store->index, ref, slot->overflow, tids, &n,
-							 room);
+		chs_overflow_collect(store->index, ref, slot->overflow, tids, &n, room);
 	}
 	UnlockReleaseBuffer(buffer);
 	return n;

@@ -110,12 +110,10 @@ apply_group(ChsIndex *index, int level, const ChsEdit *edits,
 				index, chs_index_block(index, CHS_STREAM_GRAPH(level),
 									   targets[done].page));
 			LockBuffer(group.buffer[p], BUFFER_LOCK_EXCLUSIVE);
-			chs_page_check(index->rel, group.buffer[p], CHS_PAGE_GRAPH,
-						   level);
+			chs_page_check(index->rel, group.buffer[p], CHS_PAGE_GRAPH, level);
 		}
-		results[targets[done].edit] =
-			apply_edit(index, level, &edits[targets[done].edit], &group, p,
-					   &wal);
+		results[targets[done].edit] = apply_edit(
+			index, level, &edits[targets[done].edit], &group, p, &wal);
 		changed |= results[targets[done].edit] == CHS_EDIT_DONE;
 	}
 	if (changed)
@@ -147,11 +145,9 @@ chs_page_store_edit(ChsStore *base, int level, const ChsEdit *edits, int n,
 	for (int i = 0; i < n; i++)
 	{
 		targets[i].edit = i;
-		targets[i].page =
-			edits[i].owner.id / chs_index_per_page(index, level);
+		targets[i].page = edits[i].owner.id / chs_index_per_page(index, level);
 		/* the map is read before any lock is taken */
-		(void) chs_index_block(index, CHS_STREAM_GRAPH(level),
-							   targets[i].page);
+		(void) chs_index_block(index, CHS_STREAM_GRAPH(level), targets[i].page);
 	}
 	qsort(targets, n, sizeof(EditTarget), compare_targets);
 	while (done < n)
@@ -220,8 +216,7 @@ turn_live(ChsIndex *index, ChsNodeRef ref, uint8 from, const ChsNewNode *node)
 	const ChsSlotLayout *layout = chs_index_layout(index, 0);
 	uint32 position = ref.id % chs_index_per_page(index, 0);
 	Buffer buffer = lock_slot(index, ref.id);
-	ChsSlotHeader *slot =
-		chs_page_slot(BufferGetPage(buffer), layout, position);
+	ChsSlotHeader *slot = chs_page_slot(BufferGetPage(buffer), layout, position);
 	bool mine = slot->state == from && slot->version == ref.version;
 
 	if (mine)
@@ -307,8 +302,7 @@ chs_page_store_publish_unlinked(ChsPageStore *store, const ChsNewNode *node,
 	ChsNodeRef ref = claim_with_vector(store, node);
 	uint32 position = ref.id % chs_index_per_page(index, 0);
 	Buffer buffer = lock_slot(index, ref.id);
-	ChsSlotHeader *slot =
-		chs_page_slot(BufferGetPage(buffer), layout, position);
+	ChsSlotHeader *slot = chs_page_slot(BufferGetPage(buffer), layout, position);
 
 	if (slot->state == CHS_SLOT_RESERVED && slot->version == ref.version)
 	{
@@ -342,8 +336,7 @@ chs_page_store_mark_nolink(ChsPageStore *store, ChsNodeRef ref)
 	const ChsSlotLayout *layout = chs_index_layout(index, 0);
 	uint32 position = ref.id % chs_index_per_page(index, 0);
 	Buffer buffer = lock_slot(index, ref.id);
-	ChsSlotHeader *slot =
-		chs_page_slot(BufferGetPage(buffer), layout, position);
+	ChsSlotHeader *slot = chs_page_slot(BufferGetPage(buffer), layout, position);
 
 	if (slot->state == CHS_SLOT_UNLINKED && slot->version == ref.version)
 	{
@@ -371,13 +364,11 @@ try_add_tid(ChsIndex *index, ChsNodeRef ref, const ItemPointerData *tid,
 	const ChsSlotLayout *layout = chs_index_layout(index, 0);
 	uint32 position = ref.id % chs_index_per_page(index, 0);
 	Buffer buffer = lock_slot(index, ref.id);
-	ChsSlotHeader *slot =
-		chs_page_slot(BufferGetPage(buffer), layout, position);
+	ChsSlotHeader *slot = chs_page_slot(BufferGetPage(buffer), layout, position);
 	ChsAddTid result = CHS_TID_ADDED;
 
-	*gone =
-		(slot->state != CHS_SLOT_LIVE && slot->state != CHS_SLOT_UNLINKED) ||
-		slot->version != ref.version;
+	*gone = (slot->state != CHS_SLOT_LIVE && slot->state != CHS_SLOT_UNLINKED) ||
+			slot->version != ref.version;
 	if (*gone)
 		result = CHS_TID_ADDED;
 	else if (!ItemPointerIsValid(chs_slot_tid(slot)))

@@ -79,8 +79,8 @@ static void
 append_extent(ChsIndex *index, ChsMetaPage meta, int stream, uint32 pages)
 {
 	ChsStreamState *state = &meta->stream[stream];
-	ChsExtent *last =
-		meta->nextents > 0 ? &meta->extent[meta->nextents - 1] : NULL;
+	ChsExtent *last = meta->nextents > 0 ? &meta->extent[meta->nextents - 1]
+										 : NULL;
 
 	/* the newest extent is continued when it ends where this one begins */
 	if (last == NULL || last->stream != (uint32) stream ||
@@ -107,8 +107,7 @@ append_extent(ChsIndex *index, ChsMetaPage meta, int stream, uint32 pages)
 static void
 add_extent(ChsIndex *index, int stream, uint32 missing, bool exact)
 {
-	uint32 pages =
-		exact ? missing : extent_pages(index->meta, stream, missing);
+	uint32 pages = exact ? missing : extent_pages(index->meta, stream, missing);
 	BlockNumber first = index->meta->next_block;
 	Buffer meta_buffer;
 	Buffer last_buffer;
@@ -117,28 +116,25 @@ add_extent(ChsIndex *index, int stream, uint32 missing, bool exact)
 
 	if (index->meta->nextents >= CHS_MAX_EXTENTS ||
 		(uint64) first + pages >= (uint64) MaxBlockNumber)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("index \"%s\" cannot grow any further",
-						RelationGetRelationName(index->rel)),
-				 errhint("REINDEX it, or partition the table.")));
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("index \"%s\" cannot grow any further",
+							   RelationGetRelationName(index->rel)),
+						errhint("REINDEX it, or partition the table.")));
 	extend_file(index->rel, first + pages - 1);
 
 	meta_buffer = ReadBuffer(index->rel, CHS_METAPAGE_BLKNO);
 	LockBuffer(meta_buffer, BUFFER_LOCK_EXCLUSIVE);
-	last_buffer = ReadBufferExtended(index->rel, MAIN_FORKNUM,
-									 first + pages - 1, RBM_ZERO_AND_LOCK,
-									 NULL);
+	last_buffer = ReadBufferExtended(
+		index->rel, MAIN_FORKNUM, first + pages - 1, RBM_ZERO_AND_LOCK, NULL);
 	chs_wal_begin(&wal, index);
 	page = chs_wal_page(&wal, meta_buffer, false);
 	append_extent(index, CHS_META(page), stream, pages);
-	((PageHeader) page)->pd_lower =
-		(LocationIndex) (((char *) &CHS_META(page)->extent[CHS_META(page)
-															   ->nextents]) -
-						 (char *) page);
+	((PageHeader) page)
+		->pd_lower = (LocationIndex) (((char *) &CHS_META(page)
+										   ->extent[CHS_META(page)->nextents]) -
+									  (char *) page);
 	page = chs_wal_page(&wal, last_buffer, true);
-	chs_page_init(page, stream_kind(stream), stream_level(stream),
-				  index->meta);
+	chs_page_init(page, stream_kind(stream), stream_level(stream), index->meta);
 	chs_wal_finish(&wal);
 	UnlockReleaseBuffer(last_buffer);
 	UnlockReleaseBuffer(meta_buffer);
