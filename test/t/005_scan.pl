@@ -17,8 +17,6 @@ my $rows = 10000;
 my $node = ChassisCluster->new_node('scan');
 my $by_index = ChassisData->index_settings;
 
-# Vectors this short are stored without alignment, so that every query vector
-# from the table is copied, and a forgotten copy is noticed below.
 ChassisCluster->load_vectors($node, 'items', rows => $rows, dim => 24);
 $node->safe_psql(
 	'postgres', q{

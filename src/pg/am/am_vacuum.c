@@ -30,7 +30,8 @@
  *		died before that second look, the insert sees it; if after, the new
  *		node was published before the death and VACUUM's walk, which begins
  *		later, sees the edge.  So when both have done, no live node leads to a
- *		slot that this VACUUM freed.
+ *		slot that this VACUUM freed.  An insert whose neighbours are all gone
+ *		searches again.
  * V6	An edge back is given only to a node that its writer owns: its own row
  *		is in progress, so that VACUUM cannot kill it.  The exception is a
  *		leftover of the flat phase that another row's insert links: it can die
