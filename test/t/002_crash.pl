@@ -19,8 +19,8 @@ use Test::More;
 
 my $scale = ChassisCluster->scale;
 
-# full_page_writes and checkpoints as usual, so that replay starts anywhere
-my $node = ChassisCluster->new_node('crash');
+# Not the framework's wal_level = minimal: that would not log a build at all.
+my $node = ChassisCluster->new_node('crash', conf => 'wal_level = replica');
 
 my $vector = 'test_vector(1, id, 32, 100, 0.3)::vector';
 
