@@ -29,5 +29,7 @@ make_venv .venv python
 	--editable 'python[dev]' ||
 	say "without the development tools: PyPI could not be reached"
 
-version=$(.venv/bin/python -c 'import chassis; print(chassis.__version__)')
+# -I: after a plain make the library chassis.so lies here, and Python would take
+# it for the package before looking anywhere else.
+version=$(.venv/bin/python -I -c 'import chassis; print(chassis.__version__)')
 say "pgchassis $version in .venv; server programs with the extension in $bin"
