@@ -1,7 +1,7 @@
 --
 -- 1, 16000 and 16001 dimensions by every way into the type
 --
-SELECT vector_dims('[1]'), '[1]'::vector(1), '[1]'::vector <-> '[3]';
+SELECT vector_dims('[1]'::vector), '[1]'::vector(1), '[1]'::vector <-> '[3]';
 
 CREATE TEMP TABLE limits AS
 	SELECT array_fill(1, ARRAY[16000])::vector(16000) AS ones, array_agg(i ORDER BY i)::vector AS numbers

@@ -93,4 +93,4 @@ SELECT n, pg_column_size(v) < 4 * n AS compressed, vector_dims(v), subvector(v, 
 	FROM ops_compressed ORDER BY n;
 
 -- NULL in, NULL out
-SELECT NULL::vector <-> '[1]', '[1]'::vector + NULL, vector_dims(NULL), subvector('[1]'::vector, NULL, 1);
+SELECT NULL::vector <-> '[1]', '[1]'::vector + NULL, vector_dims(NULL::vector), subvector('[1]'::vector, NULL, 1);

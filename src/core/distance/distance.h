@@ -1,6 +1,7 @@
 /*
  * distance.h
- *	  The metrics, and the table of float32 distance kernels for this processor.
+ *	  The metrics, and the table of distance kernels for this processor: float32,
+ *	  float16, bit strings; and sparse vectors, which need no table.
  *
  * The scalar file is the definition; every other instruction set must equal
  * it within the bound of README.md.  The table is chosen once per process,
@@ -18,6 +19,9 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+#include "core/distance/half.h"
 
 /*
  * What an index orders by.  The number is stored on disk: never renumber.
@@ -42,6 +46,33 @@ typedef enum ChsIsa
 	CHS_ISA_COUNT
 } ChsIsa;
 
+/* Sums over float16 elements are taken in float, as those over floats are. */
+typedef struct ChsHalfKernels
+{
+	/* sum of (a[i] - b[i])^2 */
+	float (*l2sq_f16)(const ChsHalf *a, const ChsHalf *b, size_t n);
+	/* sum of a[i] * b[i] */
+	float (*dot_f16)(const ChsHalf *a, const ChsHalf *b, size_t n);
+	/* sum of |a[i] - b[i]| */
+	float (*l1_f16)(const ChsHalf *a, const ChsHalf *b, size_t n);
+	/* out[0] = a.b, out[1] = a.a, out[2] = b.b in one pass */
+	void (*cosine_f16)(const ChsHalf *a, const ChsHalf *b, size_t n,
+					   float out[3]);
+	/* chs_half_to_float() and chs_half_from_float() of n elements, bit for bit */
+	void (*widen_f16)(const ChsHalf *a, size_t n, float *out);
+	void (*narrow_f32)(const float *a, size_t n, ChsHalf *out);
+} ChsHalfKernels;
+
+/* Counts over strings of `bytes` bytes; exact, the same in every set. */
+typedef struct ChsBitKernels
+{
+	/* bits in which a and b differ */
+	uint64_t (*hamming_bit)(const uint8_t *a, const uint8_t *b, size_t bytes);
+	/* out[0] = bits set in both, out[1] = bits set in either */
+	void (*overlap_bit)(const uint8_t *a, const uint8_t *b, size_t bytes,
+						uint64_t out[2]);
+} ChsBitKernels;
+
 typedef struct ChsDistanceKernels
 {
 	ChsIsa isa;
@@ -53,7 +84,21 @@ typedef struct ChsDistanceKernels
 	float (*l1_f32)(const float *a, const float *b, size_t n);
 	/* out[0] = a.b, out[1] = a.a, out[2] = b.b in one pass */
 	void (*cosine_f32)(const float *a, const float *b, size_t n, float out[3]);
+	const ChsHalfKernels *half;
+	const ChsBitKernels *bit;
 } ChsDistanceKernels;
+
+/*
+ * A sparse vector: n elements, the others 0.  Indices ascend, without
+ * repetition.  (Sums over indices that do not are wrong, but read nothing
+ * beyond the arrays.)
+ */
+typedef struct ChsSparse
+{
+	const int32_t *index;
+	const float *value;
+	size_t n;
+} ChsSparse;
 
 /*
  * The chosen table.  The first call probes, self-tests and stores the choice;
@@ -92,6 +137,25 @@ extern const char *chs_isa_rejected(void);
 extern double chs_distance_key(ChsMetric metric, const float *a,
 							   const float *b, size_t n);
 
+/* The same for n float16 elements. */
+extern double chs_distance_key_f16(ChsMetric metric, const ChsHalf *a,
+								   const ChsHalf *b, size_t n);
+
+/* The same for sparse vectors. */
+extern double chs_distance_key_sparse(ChsMetric metric, const ChsSparse *a,
+									  const ChsSparse *b);
+
+/* Of two bit strings: how many bits differ. */
+extern double chs_distance_hamming(const uint8_t *a, const uint8_t *b,
+								   size_t bytes);
+
+/*
+ * Of two bit strings: 1 - the bits set in both as a part of those set in
+ * either.  1 if no bit is set in both, so also if no bit is set at all.
+ */
+extern double chs_distance_jaccard(const uint8_t *a, const uint8_t *b,
+								   size_t bytes);
+
 /* The operator's value for a key: the square root for L2, else the key. */
 extern double chs_distance_value(ChsMetric metric, double key);
 
@@ -101,6 +165,13 @@ extern double chs_distance_value(ChsMetric metric, double key);
  * to `magnitude`.  Two sets differ by at most twice as much.
  */
 extern double chs_distance_bound(size_t n, double magnitude);
+
+/* distance_sparse.c: the sums behind chs_distance_key_sparse() */
+extern float chs_l2sq_sparse(const ChsSparse *a, const ChsSparse *b);
+extern float chs_dot_sparse(const ChsSparse *a, const ChsSparse *b);
+extern float chs_l1_sparse(const ChsSparse *a, const ChsSparse *b);
+extern void chs_cosine_sparse(const ChsSparse *a, const ChsSparse *b,
+							  float out[3]);
 
 /* The self-test: do these kernels equal the scalar ones on a fixed input? */
 extern bool chs_distance_agrees(const ChsDistanceKernels *kernels);
@@ -116,12 +187,20 @@ extern const ChsDistanceKernels *chs_distance_pick(
 
 /* Per-set tables, declared where the build contains the set. */
 extern const ChsDistanceKernels chs_distance_scalar;
+extern const ChsHalfKernels chs_half_scalar;
+extern const ChsBitKernels chs_bit_scalar;
 #if defined(__x86_64__)
 extern const ChsDistanceKernels chs_distance_avx2;
+extern const ChsHalfKernels chs_half_avx2;
+extern const ChsBitKernels chs_bit_avx2;
 extern const ChsDistanceKernels chs_distance_avx512;
+extern const ChsHalfKernels chs_half_avx512;
+extern const ChsBitKernels chs_bit_avx512;
 #endif
 #if defined(__aarch64__)
 extern const ChsDistanceKernels chs_distance_neon;
+extern const ChsHalfKernels chs_half_neon;
+extern const ChsBitKernels chs_bit_neon;
 #endif
 
 #endif /* CHS_DISTANCE_H */

@@ -160,6 +160,8 @@ const ChsDistanceKernels chs_distance_avx2 = {
 	.dot_f32 = chs_dot_f32_avx2,
 	.l1_f32 = chs_l1_f32_avx2,
 	.cosine_f32 = chs_cosine_f32_avx2,
+	.half = &chs_half_avx2,
+	.bit = &chs_bit_avx2,
 };
 
 #endif /* __x86_64__ */

@@ -150,6 +150,8 @@ const ChsDistanceKernels chs_distance_avx512 = {
 	.dot_f32 = chs_dot_f32_avx512,
 	.l1_f32 = chs_l1_f32_avx512,
 	.cosine_f32 = chs_cosine_f32_avx512,
+	.half = &chs_half_avx512,
+	.bit = &chs_bit_avx512,
 };
 
 #endif /* __x86_64__ */

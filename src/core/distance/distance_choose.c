@@ -38,6 +38,9 @@ static const ChsDistanceKernels *const kernel_sets[] = {
 
 #define KERNEL_SETS (sizeof(kernel_sets) / sizeof(kernel_sets[0]))
 
+/* Elements of the self-test's vectors: its longest length, and any offset. */
+#define MAX_TEST_LENGTH 200
+
 /* The dispatch state: the table in use, and what the self-test threw out. */
 static const ChsDistanceKernels *chosen_kernels = NULL;
 static const char *rejected_name = NULL;
@@ -175,7 +178,7 @@ is_near(float x, float y, size_t n, float magnitude)
 }
 
 /*
- * The self-test of one length and place: all four kernels against scalar.
+ * The self-test of one length and place: the float32 kernels against scalar.
  * The terms of a dot product have both signs, so its error is measured
  * against the sum of their magnitudes, at most (a.a + b.b) / 2.
  */
@@ -201,6 +204,54 @@ agrees_at(const ChsDistanceKernels *kernels, const float *a, const float *b,
 		   is_near(got[2], want[2], n, want[2]);
 }
 
+/*
+ * The same for the float16 kernels: the conversions bit for bit, the sums
+ * against the scalar set's within the bound of the float ones.
+ */
+static bool
+half_agrees_at(const ChsHalfKernels *kernels, const ChsHalf *a,
+			   const ChsHalf *b, size_t n)
+{
+	const ChsHalfKernels *scalar = &chs_half_scalar;
+	float wide[MAX_TEST_LENGTH];
+	ChsHalf narrow[MAX_TEST_LENGTH];
+	float want[3];
+	float got[3];
+	float l2sq = scalar->l2sq_f16(a, b, n);
+	float l1 = scalar->l1_f16(a, b, n);
+	float size;
+
+	kernels->widen_f16(a, n, wide);
+	kernels->narrow_f32(wide, n, narrow);
+	for (size_t i = 0; i < n; i++)
+		if (wide[i] != chs_half_to_float(a[i]) || narrow[i] != a[i])
+			return false;
+	scalar->cosine_f16(a, b, n, want);
+	kernels->cosine_f16(a, b, n, got);
+	size = (want[1] + want[2]) * 0.5f;
+	return is_near(kernels->l2sq_f16(a, b, n), l2sq, n, l2sq) &&
+		   is_near(kernels->l1_f16(a, b, n), l1, n, l1) &&
+		   is_near(kernels->dot_f16(a, b, n), want[0], n, size) &&
+		   is_near(got[0], want[0], n, size) &&
+		   is_near(got[1], want[1], n, want[1]) &&
+		   is_near(got[2], want[2], n, want[2]);
+}
+
+/* The same for the counts, which are exact. */
+static bool
+bit_agrees_at(const ChsBitKernels *kernels, const uint8_t *a, const uint8_t *b,
+			  size_t bytes)
+{
+	uint64_t want[2];
+	uint64_t got[2];
+
+	chs_bit_scalar.overlap_bit(a, b, bytes, want);
+	kernels->overlap_bit(a, b, bytes, got);
+	return got[0] == want[0] && got[1] == want[1] &&
+		   kernels->hamming_bit(a, b, bytes) ==
+			   chs_bit_scalar.hamming_bit(a, b, bytes);
+}
+
 bool
 chs_distance_agrees(const ChsDistanceKernels *kernels)
 {
@@ -210,8 +261,10 @@ chs_distance_agrees(const ChsDistanceKernels *kernels)
 	 */
 	static const size_t lengths[] = {0,  1,  3,  4,  7,  8,  9,   15,  16,
 									 17, 31, 32, 33, 63, 64, 101, 128, 195};
-	float a[200];
-	float b[200];
+	float a[MAX_TEST_LENGTH];
+	float b[MAX_TEST_LENGTH];
+	ChsHalf half_a[MAX_TEST_LENGTH];
+	ChsHalf half_b[MAX_TEST_LENGTH];
 	ChsRng rng = {.state = 1};
 
 	/* uniform in (-1, 1]: no length agrees with another by chance */
@@ -219,11 +272,17 @@ chs_distance_agrees(const ChsDistanceKernels *kernels)
 	{
 		a[i] = (float) (2.0 * chs_unit_from_bits(chs_rng_next(&rng)) - 1.0);
 		b[i] = (float) (2.0 * chs_unit_from_bits(chs_rng_next(&rng)) - 1.0);
+		half_a[i] = chs_half_from_float(a[i]);
+		half_b[i] = chs_half_from_float(b[i]);
 	}
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++)
 	{
 		/* two different offsets, so that one input at least is unaligned */
-		if (!agrees_at(kernels, a + i % 5, b + (i + 1) % 5, lengths[i]))
+		if (!agrees_at(kernels, a + i % 5, b + (i + 1) % 5, lengths[i]) ||
+			!half_agrees_at(kernels->half, half_a + i % 5,
+							half_b + (i + 1) % 5, lengths[i]) ||
+			!bit_agrees_at(kernels->bit, (const uint8_t *) a + i % 5,
+						   (const uint8_t *) b + (i + 1) % 5, lengths[i]))
 			return false;
 	}
 	return true;

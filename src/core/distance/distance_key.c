@@ -1,6 +1,6 @@
 /*
  * distance_key.c
- *	  From the float32 sums of a kernel to the number an operator returns.
+ *	  From the sums of a kernel to the number an operator returns.
  *
  * Apart from the kernels, because the same few lines end every metric on
  * every instruction set: the sums are float, what is made of them is double.
@@ -50,6 +50,65 @@ chs_distance_key(ChsMetric metric, const float *a, const float *b, size_t n)
 	}
 	/* not a metric: a value that no comparison can mistake for a distance */
 	return (double) NAN;
+}
+
+double
+chs_distance_key_f16(ChsMetric metric, const ChsHalf *a, const ChsHalf *b,
+					 size_t n)
+{
+	const ChsHalfKernels *kernels = chs_distance()->half;
+	float sums[3];
+
+	switch (metric)
+	{
+		case CHS_METRIC_L2:
+			return (double) kernels->l2sq_f16(a, b, n);
+		case CHS_METRIC_IP:
+			return -(double) kernels->dot_f16(a, b, n);
+		case CHS_METRIC_COSINE:
+			kernels->cosine_f16(a, b, n, sums);
+			return finish_cosine(sums);
+		case CHS_METRIC_L1:
+			return (double) kernels->l1_f16(a, b, n);
+	}
+	return (double) NAN;
+}
+
+double
+chs_distance_key_sparse(ChsMetric metric, const ChsSparse *a, const ChsSparse *b)
+{
+	float sums[3];
+
+	switch (metric)
+	{
+		case CHS_METRIC_L2:
+			return (double) chs_l2sq_sparse(a, b);
+		case CHS_METRIC_IP:
+			return -(double) chs_dot_sparse(a, b);
+		case CHS_METRIC_COSINE:
+			chs_cosine_sparse(a, b, sums);
+			return finish_cosine(sums);
+		case CHS_METRIC_L1:
+			return (double) chs_l1_sparse(a, b);
+	}
+	return (double) NAN;
+}
+
+double
+chs_distance_hamming(const uint8_t *a, const uint8_t *b, size_t bytes)
+{
+	return (double) chs_distance()->bit->hamming_bit(a, b, bytes);
+}
+
+double
+chs_distance_jaccard(const uint8_t *a, const uint8_t *b, size_t bytes)
+{
+	uint64_t counts[2];
+
+	chs_distance()->bit->overlap_bit(a, b, bytes, counts);
+	if (counts[0] == 0)
+		return 1.0;
+	return 1.0 - (double) counts[0] / (double) counts[1];
 }
 
 double

@@ -142,6 +142,8 @@ const ChsDistanceKernels chs_distance_neon = {
 	.dot_f32 = chs_dot_f32_neon,
 	.l1_f32 = chs_l1_f32_neon,
 	.cosine_f32 = chs_cosine_f32_neon,
+	.half = &chs_half_neon,
+	.bit = &chs_bit_neon,
 };
 
 #endif /* __aarch64__ */

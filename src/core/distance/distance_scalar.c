@@ -92,4 +92,6 @@ const ChsDistanceKernels chs_distance_scalar = {
 	.dot_f32 = chs_dot_f32_scalar,
 	.l1_f32 = chs_l1_f32_scalar,
 	.cosine_f32 = chs_cosine_f32_scalar,
+	.half = &chs_half_scalar,
+	.bit = &chs_bit_scalar,
 };

@@ -50,4 +50,20 @@ chs_array_create(Oid element_type, Size element_bytes, int count)
 	return array;
 }
 
+/* number_array.c */
+
+/*
+ * How many elements an array has; raises an error unless it has one dimension
+ * (or none, then that is 0) and no nulls.
+ */
+extern int chs_array_length(ArrayType *array);
+
+/*
+ * The elements of an array without nulls, of int4, float4, float8 or numeric,
+ * as floats; any other type raises an error.  count must be the array's
+ * length, x have room for as many.  A float8 beyond the range of float becomes
+ * infinite; a numeric raises an error.
+ */
+extern void chs_array_to_floats(ArrayType *array, float *x, int count);
+
 #endif /* CHS_NUMBER_ARRAY_H */

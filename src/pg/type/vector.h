@@ -16,6 +16,7 @@
 #include "nodes/nodes.h"
 
 #include "pg/compat.h"
+#include "pg/type/dimension.h"
 
 /*
  * Interface constant: a vector of 16,000 floats is 64 kB.  Clients and other
@@ -49,7 +50,6 @@ extern void chs_vector_report_corrupted(const ChsVector *vector)
 extern void chs_vector_report_different(int dim_a, int dim_b)
 	pg_attribute_noreturn();
 extern bool chs_vector_check_dim(int dim, Node *escontext);
-extern bool chs_vector_check_expected(int32 typmod, int dim, Node *escontext);
 extern bool chs_vector_check_finite(const float *x, int dim, Node *escontext);
 
 /* vector_float.c */
@@ -83,6 +83,13 @@ chs_vector_dim_from_datum(Datum datum)
 	Size bytes = toast_raw_datum_size(datum);
 
 	return (int) ((bytes - offsetof(ChsVector, x)) / sizeof(float));
+}
+
+/* Is this the element count that vector(n) demands?  typmod -1: any is. */
+static inline bool
+chs_vector_check_expected(int32 typmod, int dim, Node *escontext)
+{
+	return chs_dimension_check(typmod, dim, escontext);
 }
 
 /* Raises an error unless both have the same number of elements. */

@@ -73,17 +73,6 @@ chs_vector_check_dim(int dim, Node *escontext)
 	return true;
 }
 
-/* Is this the element count that vector(n) demands?  typmod -1: any is. */
-bool
-chs_vector_check_expected(int32 typmod, int dim, Node *escontext)
-{
-	if (typmod != -1 && typmod != dim)
-		chs_ereturn(escontext, false,
-					(errcode(ERRCODE_DATA_EXCEPTION),
-					 errmsg("expected %d dimensions, not %d", typmod, dim)));
-	return true;
-}
-
 /* Reports the first element that is not finite, which must exist. */
 static bool
 report_not_finite(const float *x, int dim, Node *escontext)

@@ -19,8 +19,9 @@
 #include "common/shortest_dec.h"
 #include "libpq/pqformat.h"
 #include "port/pg_bswap.h"
-#include "utils/array.h"
 
+#include "pg/type/dimension.h"
+#include "pg/type/text_scan.h"
 #include "pg/type/vector.h"
 
 PG_FUNCTION_INFO_V1(chs_vector_in);
@@ -30,45 +31,13 @@ PG_FUNCTION_INFO_V1(chs_vector_send);
 PG_FUNCTION_INFO_V1(chs_vector_typmod_in);
 
 /*
- * The characters SQL itself calls white space.  Not isspace(): that follows
- * the locale.
- */
-static inline bool
-is_space(char c)
-{
-	return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
-static inline char *
-skip_space(char *p)
-{
-	while (is_space(*p))
-		p++;
-	return p;
-}
-
-/*
- * The elements that text would have if it were well formed, limited to what a
- * vector can hold.
- */
-static int
-count_elements(const char *text)
-{
-	int count = 1;
-
-	for (; *text != '\0'; text++)
-		count += *text == ',';
-	return Min(count, CHS_VECTOR_MAX_DIM);
-}
-
-/*
  * Reads one element at *position, with the white space around it, and moves
  * *position behind it.  False after a soft error.
  */
 static bool
 read_element(char *text, char **position, float *element, Node *escontext)
 {
-	char *start = skip_space(*position);
+	char *start = chs_skip_space(*position);
 	char *end;
 	float value;
 
@@ -93,14 +62,14 @@ read_element(char *text, char **position, float *element, Node *escontext)
 	}
 
 	*element = value;
-	*position = skip_space(end);
+	*position = chs_skip_space(end);
 	return true;
 }
 
 /*
  * Reads the elements from behind the opening bracket to behind the closing
- * one into result->x, whose room is count_elements(text).  Returns the number
- * read, or 0 after a soft error.
+ * one into result->x, which has room for them all or for the most there may be.  Returns
+ * the number read, or 0 after a soft error.
  */
 static int
 read_elements(char *text, char **position, ChsVector *result, Node *escontext)
@@ -144,7 +113,7 @@ chs_vector_in(PG_FUNCTION_ARGS)
 	char *text = PG_GETARG_CSTRING(0);
 	int32 typmod = PG_GETARG_INT32(2);
 	Node *escontext = fcinfo->context;
-	char *p = skip_space(text);
+	char *p = chs_skip_space(text);
 	ChsVector *result;
 	int dim;
 
@@ -154,19 +123,19 @@ chs_vector_in(PG_FUNCTION_ARGS)
 					 errmsg("invalid input syntax for type vector: \"%s\"", text),
 					 errdetail("A vector starts with \"[\".")));
 
-	p = skip_space(p + 1);
+	p = chs_skip_space(p + 1);
 	if (*p == ']')
 	{
 		(void) chs_vector_check_dim(0, escontext);
 		PG_RETURN_NULL();
 	}
 
-	result = chs_vector_alloc(count_elements(p));
+	result = chs_vector_alloc(Min(chs_count_elements(p), CHS_VECTOR_MAX_DIM));
 	dim = read_elements(text, &p, result, escontext);
 	if (dim == 0)
 		PG_RETURN_NULL();
 
-	p = skip_space(p);
+	p = chs_skip_space(p);
 	if (*p != '\0')
 		chs_ereturn(escontext, (Datum) 0,
 					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
@@ -285,23 +254,6 @@ chs_vector_send(PG_FUNCTION_ARGS)
 Datum
 chs_vector_typmod_in(PG_FUNCTION_ARGS)
 {
-	ArrayType *modifiers = PG_GETARG_ARRAYTYPE_P(0);
-	int count;
-	int32 *values = ArrayGetIntegerTypmods(modifiers, &count);
-
-	if (count != 1)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("invalid type modifier")));
-
-	if (values[0] < 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("dimensions for type vector must be at least 1")));
-
-	if (values[0] > CHS_VECTOR_MAX_DIM)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("dimensions for type vector cannot exceed %d",
-							   CHS_VECTOR_MAX_DIM)));
-
-	PG_RETURN_INT32(values[0]);
+	PG_RETURN_INT32(chs_dimension_typmod(PG_GETARG_ARRAYTYPE_P(0), "vector",
+										 CHS_VECTOR_MAX_DIM));
 }
