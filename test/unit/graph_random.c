@@ -133,7 +133,7 @@ is_anchored(const Player *player, int level, ChsNodeId id)
 	{
 		mem->store.ops->list(&mem->store, level, other, &list);
 		for (int i = 0; i < list.degree; i++)
-			if (list.edges[i] == (id | CHS_EDGE_ANCHOR))
+			if ((list.edges[i] & ~CHS_EDGE_SPARE) == (id | CHS_EDGE_ANCHOR))
 				return true;
 	}
 	return false;

@@ -152,27 +152,30 @@ count_anchors(const ChsList *list)
 	return count;
 }
 
-/* The slot of work->list, which is full, for the new edge, or -1. */
+/*
+ * Writes into the proposal what work->list becomes with the new edge; its
+ * length, or 0 if the edge is not wanted.
+ */
 static int
-find_slot(ChsLinkWork *work, const ChsProposal *proposal)
+join_list(ChsLinkWork *work, ChsProposal *proposal, ChsEdge self, int capacity)
 {
 	ChsPool *pool = &work->pool;
 	ChsList *list = &work->list;
 	ChsNodeId ids[CHS_MAX_DEGREE];
-	ChsFullList full;
+	ChsJoin join = {.owner = proposal->member,
+					.n = list->degree,
+					.max = capacity,
+					.edges = list->edges,
+					.members = work->members,
+					.self = self};
 
 	for (int i = 0; i < list->degree; i++)
 		ids[i] = CHS_EDGE_NODE(list->edges[i]);
 	if (!chs_pool_load(pool, ids, list->degree))
-		return -1;
+		return 0;
 	for (int i = 0; i < list->degree; i++)
 		work->members[i] = chs_pool_find(pool, ids[i]);
-	full.owner = proposal->member;
-	full.n = list->degree;
-	full.edges = list->edges;
-	full.members = work->members;
-	full.must = proposal->anchor;
-	return chs_prune_replace(pool, &full);
+	return chs_prune_join(pool, &join, proposal->next);
 }
 
 static LinkPlan
@@ -211,18 +214,20 @@ plan_edge(ChsGraph *graph, ChsNodeRef self, ChsProposal *proposal)
 		proposal->anchor = false;
 	if (slot >= 0 && !proposal->anchor)
 		return LINK_NOTHING;
-	if (slot < 0)
-		slot = list->degree < capacity ? list->degree
-									   : find_slot(work, proposal);
-	if (slot < 0)
-		return refuse_edge(proposal);
 	proposal->owner = owner;
 	proposal->nseen = list->degree;
-	proposal->nnext = list->degree + (slot == list->degree);
 	memcpy(proposal->seen, list->edges, proposal->nseen * sizeof(ChsEdge));
-	memcpy(proposal->next, list->edges, proposal->nseen * sizeof(ChsEdge));
-	proposal->next[slot] = self.id | (proposal->anchor ? CHS_EDGE_ANCHOR : 0);
-	return LINK_EDIT;
+	if (slot >= 0)
+	{
+		proposal->nnext = list->degree;
+		memcpy(proposal->next, list->edges, proposal->nseen * sizeof(ChsEdge));
+		proposal->next[slot] |= CHS_EDGE_ANCHOR;
+		return LINK_EDIT;
+	}
+	proposal->nnext = join_list(
+		work, proposal, self.id | (proposal->anchor ? CHS_EDGE_ANCHOR : 0),
+		capacity);
+	return proposal->nnext > 0 ? LINK_EDIT : refuse_edge(proposal);
 }
 
 static ChsEdit

@@ -12,6 +12,8 @@
  */
 #include "core/graph/graph_prune.h"
 
+#include <string.h>
+
 /*
  * Removes from order[first .. n - 1] whatever is nearer to the neighbour
  * `chosen` than to the centre.  Returns the new n.
@@ -55,57 +57,91 @@ chs_prune_select(ChsPool *pool, int *order, int n, int fixed, int max)
  * Dead ends first would be pointless to order among themselves.
  */
 static int
-find_lost(const ChsPool *pool, const ChsFullList *list)
+find_lost(const ChsPool *pool, const ChsJoin *join)
 {
-	for (int i = 0; i < list->n; i++)
-		if (pool->node[list->members[i]].state != CHS_SLOT_LIVE)
+	for (int i = 0; i < join->n; i++)
+		if (pool->node[join->members[i]].state != CHS_SLOT_LIVE)
 			return i;
 	return -1;
 }
 
 /*
- * to_owner[i] and to_owner[n] are the keys of the owner with the edges' ends
- * and with the centre.
+ * Whether an edge that is not spare leads to the centre: its end is nearer to
+ * both the owner and the centre than these are to each other.  If none does,
+ * those to which the new edge leads become spare.  to_owner[i] and to_owner[n]
+ * are the keys of the owner with the edges' ends and with the centre.
+ */
+static bool
+mark_spare(const ChsPool *pool, const ChsJoin *join, const float *to_owner,
+		   ChsEdge *next)
+{
+	float centre_key = to_owner[join->n];
+
+	for (int i = 0; i < join->n; i++)
+		if ((next[i] & CHS_EDGE_SPARE) == 0 && to_owner[i] < centre_key &&
+			pool->key[join->members[i]] < centre_key)
+			return true;
+	for (int i = 0; i < join->n; i++)
+		if (to_owner[i] > centre_key && pool->key[join->members[i]] < to_owner[i])
+			next[i] |= CHS_EDGE_SPARE;
+	return false;
+}
+
+/* The farthest edge that is no anchor and has all bits of `mark`, or -1. */
+static int
+find_farthest(const ChsJoin *join, const float *to_owner, const ChsEdge *next,
+			  ChsEdge mark)
+{
+	int farthest = -1;
+
+	for (int i = 0; i < join->n; i++)
+		if ((next[i] & CHS_EDGE_ANCHOR) == 0 && (next[i] & mark) == mark &&
+			(farthest < 0 || to_owner[i] > to_owner[farthest]))
+			farthest = i;
+	return farthest;
+}
+
+/*
+ * The slot of a full list for the new edge, or -1.  A spare edge goes for one
+ * that is not; among equals the farther one goes.
  */
 static int
-choose_slot(const ChsPool *pool, const ChsFullList *list, const float *to_owner)
+choose_slot(const ChsJoin *join, const float *to_owner, const ChsEdge *next,
+			bool spare)
 {
-	float centre_key = to_owner[list->n];
-	int farthest = -1;
-	int covered = -1;
+	int slot = find_farthest(join, to_owner, next, CHS_EDGE_SPARE);
+	bool anchor = (join->self & CHS_EDGE_ANCHOR) != 0;
 
-	for (int i = 0; i < list->n; i++)
-	{
-		float to_centre = pool->key[list->members[i]];
-		bool farther = to_owner[i] > centre_key;
-
-		/* one who is nearer to the owner leads to the centre already */
-		if (!list->must && to_owner[i] < centre_key && to_centre < centre_key)
-			return -1;
-		if (list->edges[i] & CHS_EDGE_ANCHOR)
-			continue;
-		if (farthest < 0 || to_owner[i] > to_owner[farthest])
-			farthest = i;
-		/* the centre would lead to this one */
-		if (farther && to_centre < to_owner[i] &&
-			(covered < 0 || to_owner[i] > to_owner[covered]))
-			covered = i;
-	}
-	if (covered >= 0)
-		return covered;
-	if (farthest >= 0 && (list->must || to_owner[farthest] > centre_key))
-		return farthest;
+	if (slot >= 0 && !spare)
+		return slot;
+	if (slot < 0 && (!spare || anchor))
+		slot = find_farthest(join, to_owner, next, 0);
+	if (slot < 0 || anchor || to_owner[slot] > to_owner[join->n])
+		return slot;
 	return -1;
 }
 
 int
-chs_prune_replace(ChsPool *pool, const ChsFullList *list)
+chs_prune_join(ChsPool *pool, const ChsJoin *join, ChsEdge *next)
 {
 	float to_owner[CHS_MAX_DEGREE + 1];
-	int slot = find_lost(pool, list);
+	int slot = find_lost(pool, join);
+	int n = join->n;
+	bool spare;
 
+	memcpy(next, join->edges, (size_t) n * sizeof(ChsEdge));
 	if (slot >= 0)
-		return slot;
-	chs_pool_compare(pool, list->owner, list->members, list->n, true, to_owner);
-	return choose_slot(pool, list, to_owner);
+	{
+		/* one that has no code may be among them: nothing is compared */
+		slot = n < join->max ? n : slot;
+		next[slot] = join->self;
+		return slot == n ? n + 1 : n;
+	}
+	chs_pool_compare(pool, join->owner, join->members, n, true, to_owner);
+	spare = mark_spare(pool, join, to_owner, next);
+	slot = n < join->max ? n : choose_slot(join, to_owner, next, spare);
+	if (slot < 0)
+		return 0;
+	next[slot] = join->self | (spare ? CHS_EDGE_SPARE : 0);
+	return slot == n ? n + 1 : n;
 }

@@ -27,20 +27,23 @@
 extern int chs_prune_select(ChsPool *pool, int *order, int n, int fixed,
 							int max);
 
-/* A full neighbour list to which the pool's centre wants to be added. */
-typedef struct ChsFullList
+/* A neighbour list that the pool's centre wants to be in. */
+typedef struct ChsJoin
 {
 	int owner; /* member of the pool */
-	int n;     /* edges, at most CHS_MAX_DEGREE */
+	int n;     /* edges, at most max */
+	int max;   /* at most CHS_MAX_DEGREE */
 	const ChsEdge *edges;
 	const int *members; /* the edges' ends, as members of the pool */
-	bool must; /* the edge is an anchor: say no only if nothing can go */
-} ChsFullList;
+	ChsEdge self; /* the new edge; an anchor: refused only if nothing can go */
+} ChsJoin;
 
 /*
- * The slot that the new edge should take, or -1 to leave the list alone.  The
- * edge of a slot returned is never an anchor that leads to a live node.
+ * Writes the list with the new edge into next, which has room for max, and
+ * returns its length; 0 if the list should stay as it is.  All edges keep their
+ * places but one that may go to make room, which is never an anchor that leads
+ * to a live node.  CHS_EDGE_SPARE is set on those that have become spare.
  */
-extern int chs_prune_replace(ChsPool *pool, const ChsFullList *list);
+extern int chs_prune_join(ChsPool *pool, const ChsJoin *join, ChsEdge *next);
 
 #endif /* CHS_GRAPH_PRUNE_H */

@@ -24,15 +24,17 @@
 #include "core/quant/quant.h"
 
 /*
- * A node's number within its level.  31 bits: the top bit of an edge marks the
- * anchor (see graph/README.md, "Reachability").
+ * A node's number within its level.  30 bits: the top bit of an edge marks the
+ * anchor (see graph/README.md, "Reachability"), the next one an edge whose end
+ * another edge of the list leads to (see "Linking back").
  */
 typedef uint32_t ChsNodeId;
 typedef uint32_t ChsEdge;
 
-#define CHS_NODE_NONE ((ChsNodeId) 0x7fffffff)
+#define CHS_NODE_NONE ((ChsNodeId) 0x3fffffff)
 #define CHS_EDGE_ANCHOR ((ChsEdge) 0x80000000)
-#define CHS_EDGE_NODE(edge) ((ChsNodeId) ((edge) &0x7fffffff))
+#define CHS_EDGE_SPARE ((ChsEdge) 0x40000000)
+#define CHS_EDGE_NODE(edge) ((ChsNodeId) ((edge) &0x3fffffff))
 
 /* Levels 0 .. CHS_MAX_LEVELS - 1. */
 #define CHS_MAX_LEVELS 16
