@@ -55,15 +55,26 @@
 	} while (0)
 #endif
 
+/* 18 replaced the attribute after a declaration by a word before it. */
+#ifndef pg_attribute_noreturn
+#define pg_attribute_noreturn() __attribute__((noreturn))
+#endif
+
 /* 16 renamed what identifies a relation's files. */
 #if PG_VERSION_NUM >= 160000
 #include "storage/relfilelocator.h"
 typedef RelFileLocator ChsRelLocator;
 #define CHS_REL_LOCATOR(rel) ((rel)->rd_locator)
+#define CHS_LOCATOR_EQUALS(a, b) RelFileLocatorEquals(a, b)
+#define CHS_TAG_LOCATOR(tag) BufTagGetRelFileLocator(tag)
+#define CHS_TAG_FORK(tag) BufTagGetForkNum(tag)
 #else
 #include "storage/relfilenode.h"
 typedef RelFileNode ChsRelLocator;
 #define CHS_REL_LOCATOR(rel) ((rel)->rd_node)
+#define CHS_LOCATOR_EQUALS(a, b) RelFileNodeEquals(a, b)
+#define CHS_TAG_LOCATOR(tag) ((tag)->rnode)
+#define CHS_TAG_FORK(tag) ((tag)->forkNum)
 #endif
 
 /* 15 turned the warning about unknown settings into a reserved prefix. */

@@ -200,13 +200,16 @@ score_nodes(ChsStore *store, int level, const ChsQuery *query,
 	}
 	if (nscored == 0)
 		return;
-	chs_estimate(query, codes, factors, nscored, est, err);
+	chs_estimate(query, codes, factors, nscored, est,
+				 store->no_errors ? NULL : err);
 	for (int i = 0; i < n && next < nscored; i++)
 	{
 		if (!routes(out[i].state))
 			continue;
 		out[i].est = est[next];
-		out[i].err = err[next++];
+		if (!store->no_errors)
+			out[i].err = err[next];
+		next++;
 	}
 }
 

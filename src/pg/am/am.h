@@ -158,20 +158,13 @@ extern BlockNumber chs_index_block(ChsIndex *index, int stream, uint32 page);
 extern bool chs_index_page_of_block(ChsIndex *index, int stream,
 									BlockNumber block, uint32 *page);
 
-/* ---- buffer.c: pins, one at a time or a batch, with recent-buffer hints ---- */
-
-/* Pins one batch of pages; see buffer.c for how many at most. */
-#define CHS_MAX_PIN_BATCH 32
+/* ---- buffer.c: pins by recent-buffer hints; buffer.h: looks without pins ---- */
 
 /* Returns a pinned, unlocked buffer of the main fork. */
 extern Buffer chs_buffer_read(ChsIndex *index, BlockNumber block);
 
-/* How many pages one backend may pin at a time here; 1 .. CHS_MAX_PIN_BATCH */
-extern int chs_buffer_batch_limit(const ChsIndex *index);
-
-/* Pins n <= chs_buffer_batch_limit() blocks, cold ones read ahead together. */
-extern void chs_buffer_read_batch(ChsIndex *index, const BlockNumber *blocks,
-								  int n, Buffer *buffers);
+/* Says that n blocks will be read: cold ones are read ahead together. */
+extern void chs_buffer_expect(ChsIndex *index, const BlockNumber *blocks, int n);
 
 /* This backend's hints for an index; released when `context` is reset. */
 extern struct ChsHints *chs_hints_acquire(Relation rel, MemoryContext context);

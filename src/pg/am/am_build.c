@@ -297,6 +297,8 @@ chs_build_use_pages(ChsBuild *build)
 	MemoryContext old = MemoryContextSwitchTo(build->context);
 
 	chs_index_refresh(build->index);
+	/* there were no pages to have hints of when the build began */
+	build->index->hints = chs_hints_acquire(build->rel, build->context);
 	build->inserter = chs_inserter_create(build->index);
 	MemoryContextSwitchTo(old);
 }
@@ -367,6 +369,7 @@ chs_build_prepare(ChsBuild *build)
 		build->mem.vector = chs_build_read_vector;
 		build->mem.place_vector = chs_build_place_vector;
 	}
+	build->mem.store.no_errors = true;
 	chs_graph_init(&build->graph, &build->mem.store, &params, arena);
 }
 

@@ -60,6 +60,7 @@ chs_inserter_create(ChsIndex *index)
 
 	inserter->index = index;
 	inserter->store = chs_page_store_create(index);
+	inserter->store->store.no_errors = true;
 	return inserter;
 }
 

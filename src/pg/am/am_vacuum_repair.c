@@ -52,6 +52,7 @@ open_graph(ChsVacuum *vacuum)
 	params.ef_construction = (int) meta->ef_construction;
 	params.seed = meta->seed;
 	vacuum->store = chs_page_store_create(vacuum->index);
+	vacuum->store->store.no_errors = true;
 	chs_context_arena_init(&vacuum->arena, vacuum->context);
 	chs_graph_init(&vacuum->graph, &vacuum->store->store, &params,
 				   &vacuum->arena.arena);

@@ -1,17 +1,18 @@
 /*
  * buffer.c
- *	  Pinning pages: recent-buffer hints, batches, reading ahead.
+ *	  Pinning pages: recent-buffer hints, reading ahead.
  *
- * A graph search pins about a thousand random pages.  Looking a page up in the
- * shared hash table costs two to three times as much as asking whether the
+ * A graph search reads about a thousand random pages.  Looking a page up in
+ * the shared hash table costs two to three times as much as asking whether the
  * buffer that held it last time still does, so every backend keeps a small
  * direct-mapped table block -> buffer per index.  A wrong hint costs one
- * comparison; a right one saves the look-up.
+ * comparison; a right one saves the look-up.  buffer.h reads pages by hints
+ * without pinning them at all.
  *
- * The hazard: a pin through a hint does not raise the buffer's usage count, so
- * pages that are reached only by hints would look unused to the clock sweep
- * and be evicted first.  Hence after a hit the usage count is read, and below
- * two the page is pinned once more the ordinary way.
+ * The hazard: neither a pin through a hint nor a peek raises the buffer's usage
+ * count, so pages that are reached only by hints would look unused to the
+ * clock sweep and be evicted first.  Hence the usage count is read each time,
+ * and below two the page is pinned once the ordinary way.
  *
  * Nothing here knows what is on a page.
  *
@@ -21,8 +22,6 @@
 
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "storage/buf_internals.h"
-#include "storage/bufmgr.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -31,26 +30,18 @@
 
 #include "pg/compat.h"
 #include "pg/am/am.h"
+#include "pg/am/buffer.h"
 
-/* 1 MB an index: 131,072 entries cover a graph of 1 GB without conflicts. */
-#define MAX_HINTS 131072
+/* 1 MB an index: 262,144 entries cover a graph of 2 GB without conflicts. */
+#define MAX_HINTS 262144
 #define MIN_HINTS 1024
 
-typedef struct ChsHint
-{
-	BlockNumber block;
-	Buffer buffer; /* InvalidBuffer: no hint */
-} ChsHint;
-
-typedef struct ChsHints
-{
-	Oid relid; /* hash key */
-	ChsRelLocator locator;
-	int users;  /* handles that point here */
-	bool stale; /* relcache says the index changed: free when unused */
-	uint32 mask;
-	ChsHint *entries; /* mask + 1 of them */
-} ChsHints;
+/*
+ * Smaller pools are not peeked at: the clock sweep could go round in the time
+ * that a process loses its processor for (buffer.h, 2).  8 MB, the least that
+ * anybody runs a server with.
+ */
+#define LEAST_PEEK_POOL 1024
 
 static HTAB *hints_by_index = NULL;
 
@@ -100,7 +91,7 @@ drop_stale_hints(void)
 	{
 		if (!hints->stale || hints->users > 0)
 			continue;
-		pfree(hints->entries);
+		pfree(hints->buffers);
 		hash_search(hints_by_index, &hints->relid, HASH_REMOVE, NULL);
 	}
 }
@@ -118,6 +109,7 @@ chs_hints_acquire(Relation rel, MemoryContext context)
 	ChsHints *hints;
 	MemoryContextCallback *callback;
 	uint32 wanted = MIN_HINTS;
+	BlockNumber blocks;
 	bool found;
 
 	if (RelationUsesLocalBuffers(rel))
@@ -126,25 +118,28 @@ chs_hints_acquire(Relation rel, MemoryContext context)
 		create_hints_table();
 	drop_stale_hints();
 
-	while (wanted < MAX_HINTS && wanted < RelationGetNumberOfBlocks(rel))
+	blocks = RelationGetNumberOfBlocks(rel);
+	while (wanted < MAX_HINTS && wanted < blocks)
 		wanted *= 2;
 	hints = hash_search(hints_by_index, &relid, HASH_ENTER, &found);
 	if (!found)
 	{
-		hints->entries = NULL;
+		hints->buffers = NULL;
 		hints->users = 0;
 		hints->mask = 0;
 	}
-	if (!found || (hints->users == 0 && hints->mask + 1 < wanted))
+	/* others keep the struct, nobody the array: it may move under them */
+	if (!found || hints->mask + 1 < wanted)
 	{
-		ChsHint *entries = MemoryContextAllocZero(TopMemoryContext,
-												  wanted * sizeof(ChsHint));
+		Buffer *buffers = MemoryContextAllocZero(TopMemoryContext,
+												 wanted * sizeof(Buffer));
 
-		if (hints->entries != NULL)
-			pfree(hints->entries);
-		hints->entries = entries;
+		if (hints->buffers != NULL)
+			pfree(hints->buffers);
+		hints->buffers = buffers;
 		hints->mask = wanted - 1;
 	}
+	hints->peeks = NBuffers >= LEAST_PEEK_POOL;
 	hints->locator = CHS_REL_LOCATOR(rel);
 	hints->stale = false;
 
@@ -162,114 +157,81 @@ needs_usage(Buffer buffer)
 {
 	BufferDesc *desc = GetBufferDescriptor(buffer - 1);
 
-	return BUF_STATE_GET_USAGECOUNT(pg_atomic_read_u32(&desc->state)) < 2;
+	return BUF_STATE_GET_USAGECOUNT(pg_atomic_read_u32(&desc->state)) <
+		   CHS_LEAST_USAGE;
 }
 
 /* Pins the block if the hint is right; InvalidBuffer if not. */
 static inline Buffer
-read_by_hint(ChsIndex *index, ChsHint *hint, BlockNumber block)
+read_by_hint(ChsIndex *index, BlockNumber block)
 {
-	Buffer buffer = hint->buffer;
+	Buffer buffer = chs_hint_of(index->hints, block);
 
-	if (hint->block != block || !BufferIsValid(buffer))
+	/* a tag read without a lock may be wrong, which the call below finds out */
+	if (!BufferIsValid(buffer) ||
+		!chs_peek_has_tag(index->hints, buffer, block) || needs_usage(buffer))
 		return InvalidBuffer;
 	if (!ReadRecentBuffer(index->hints->locator, MAIN_FORKNUM, block, buffer))
 		return InvalidBuffer;
-	if (unlikely(needs_usage(buffer)))
-	{
-		ReleaseBuffer(buffer);
-		return InvalidBuffer;
-	}
 	pgstat_count_buffer_read(index->rel);
 	pgstat_count_buffer_hit(index->rel);
+	return buffer;
+}
+
+/* Pins the block the ordinary way and takes a hint of where it was. */
+static Buffer
+read_by_block(ChsIndex *index, BlockNumber block)
+{
+	Buffer buffer = ReadBuffer(index->rel, block);
+
+	if (index->hints != NULL)
+		index->hints->buffers[block & index->hints->mask] = buffer;
 	return buffer;
 }
 
 Buffer
 chs_buffer_read(ChsIndex *index, BlockNumber block)
 {
-	ChsHint *hint;
-	Buffer buffer;
+	Buffer buffer = InvalidBuffer;
 
-	if (index->hints == NULL)
-		return ReadBuffer(index->rel, block);
-	hint = &index->hints->entries[block & index->hints->mask];
-	buffer = read_by_hint(index, hint, block);
-	if (!BufferIsValid(buffer))
-	{
-		buffer = ReadBuffer(index->rel, block);
-		hint->block = block;
-		hint->buffer = buffer;
-	}
-	return buffer;
+	if (index->hints != NULL)
+		buffer = read_by_hint(index, block);
+	return BufferIsValid(buffer) ? buffer : read_by_block(index, block);
 }
 
 /*
- * A share of the pool that lets every backend do the same at once; temporary
- * tables have a pool of their own.
+ * Where two or more blocks are not where they were seen last, the operating
+ * system is asked to read them while they are used one after the other; a
+ * single one would only be asked for twice.
  */
-int
-chs_buffer_batch_limit(const ChsIndex *index)
-{
-	int share;
-
-	if (RelationUsesLocalBuffers(index->rel))
-		share = num_temp_buffers / 4;
-	else
-		share = NBuffers / (MaxBackends + 8);
-	return Max(1, Min(share, CHS_MAX_PIN_BATCH));
-}
-
-/*
- * Asks the processor for the descriptors that the hints name: the pool has too
- * many for its caches, and each pin would wait for one.
- */
-static inline void
-prefetch_descriptors(ChsIndex *index, const BlockNumber *blocks, int n)
-{
-	if (index->hints == NULL)
-		return;
-	for (int i = 0; i < n; i++)
-	{
-		Buffer buffer = index->hints->entries[blocks[i] & index->hints->mask].buffer;
-
-		if (BufferIsValid(buffer))
-			__builtin_prefetch(GetBufferDescriptor(buffer - 1), 1);
-	}
-}
-
 void
-chs_buffer_read_batch(ChsIndex *index, const BlockNumber *blocks, int n,
-					  Buffer *buffers)
+chs_buffer_expect(ChsIndex *index, const BlockNumber *blocks, int n)
 {
+	const ChsHints *hints = index->hints;
 	int missed = 0;
 
-	Assert(n <= CHS_MAX_PIN_BATCH);
-	prefetch_descriptors(index, blocks, n);
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n && hints != NULL; i++)
 	{
-		buffers[i] = InvalidBuffer;
-		if (index->hints != NULL)
-			buffers[i] = read_by_hint(
-				index, &index->hints->entries[blocks[i] & index->hints->mask],
-				blocks[i]);
-		missed += !BufferIsValid(buffers[i]);
-	}
-	if (missed == 0)
-		return;
+		Buffer buffer = chs_hint_of(hints, blocks[i]);
 
-	/* One miss would only be asked for twice. */
-	if (missed > 1 && effective_io_concurrency > 0)
+		if (BufferIsValid(buffer))
+			chs_peek_prefetch(buffer);
+	}
+	for (int round = 0; round < 2; round++)
 	{
 		for (int i = 0; i < n; i++)
 		{
-			if (!BufferIsValid(buffers[i]))
+			Buffer buffer = hints == NULL ? InvalidBuffer
+										  : chs_hint_of(hints, blocks[i]);
+
+			if (BufferIsValid(buffer) &&
+				chs_peek_has_tag(hints, buffer, blocks[i]))
+				continue;
+			if (round > 0)
 				(void) PrefetchBuffer(index->rel, MAIN_FORKNUM, blocks[i]);
+			missed++;
 		}
-	}
-	for (int i = 0; i < n; i++)
-	{
-		if (!BufferIsValid(buffers[i]))
-			buffers[i] = chs_buffer_read(index, blocks[i]);
+		if (missed < 2 || effective_io_concurrency == 0)
+			return;
 	}
 }

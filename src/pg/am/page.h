@@ -16,6 +16,7 @@
  *
  * History of format versions
  *	  1  first
+ *	  2  bit 30 of an edge says that it is spare; node numbers have 30 bits
  *
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  */
@@ -31,7 +32,7 @@
 
 #define CHS_METAPAGE_BLKNO 0
 #define CHS_MAGIC UINT32_C(0x53484331)
-#define CHS_FORMAT_VERSION 1
+#define CHS_FORMAT_VERSION 2
 
 /* In the last two bytes of every page, to tell ours from other kinds. */
 #define CHS_PAGE_ID 0xFFC5
@@ -223,6 +224,21 @@ extern void chs_page_init(Page page, ChsPageKind kind, int level,
  */
 extern void chs_page_check(Relation rel, Buffer buffer, ChsPageKind kind,
 						   int level);
+
+/*
+ * Does the page's trailer name this kind and level?  For pages that are looked
+ * at without a lock: reads nothing else, raises nothing.
+ */
+static inline bool
+chs_page_is(Page page, ChsPageKind kind, int level)
+{
+	const ChsPageOpaqueData
+		*opaque = (const ChsPageOpaqueData *) ((char *) page + BLCKSZ -
+											   sizeof(ChsPageOpaqueData));
+
+	return opaque->page_id == CHS_PAGE_ID && opaque->kind == kind &&
+		   opaque->level == level;
+}
 
 static inline ChsSlotHeader *
 chs_page_slot(Page page, const ChsSlotLayout *layout, uint32 index)

@@ -2,10 +2,13 @@
  * store_page.c
  *	  The node store over buffers: reading.
  *
- * Turns node numbers into pages, pins the pages of one hop as a batch, asks the
- * processor to fetch the slots, and then visits them one page at a time under
- * its share lock.  No call returns with a pin or a lock (L3).  The algorithm
- * above knows nothing of this, and this file knows nothing of the algorithm.
+ * Turns node numbers into pages.  What only decides where a search goes next,
+ * estimates and neighbour lists, is read by peeks (buffer.h): the slots of one
+ * hop are asked for together, scored where they stand, and it is then checked
+ * that the buffers still hold those pages.  All other readers, and peeks that
+ * failed, have memory and disk told what will be wanted, and then visit one
+ * page at a time, pinned, under its share lock.  No call returns with a pin or a lock (L3).  The algorithm above
+ * knows nothing of this, and this file knows nothing of the algorithm.
  *
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  */
@@ -20,21 +23,13 @@
 #include "utils/rel.h"
 
 #include "pg/am/am.h"
+#include "pg/am/store_page.h"
 
-/* Cache lines of a slot that are asked for ahead; more would be evicted again. */
-#define PREFETCH_LINES 12
-#define CACHE_LINE 64
+/* Nodes whose pages and cache lines are asked for together. */
+#define EXPECTED 64
 
-/* What a batch needs, allocated once per store. */
-typedef struct ChsPageScratch
-{
-	int batch_limit;
-	int room;              /* of order */
-	uint32 *order;         /* positions sorted by node number */
-	float *vector;         /* one exact vector */
-	ItemPointerData *tids; /* of one node, for rerank from the table */
-	int tids_room;
-} ChsPageScratch;
+/* Cache lines of a vector asked for ahead. */
+#define VECTOR_LINES 8
 
 /* ---- visiting slots ---- */
 
@@ -73,65 +68,52 @@ sort_positions(ChsPageScratch *scratch, const ChsNodeId *ids, int n,
 	return order;
 }
 
-/* Asks the processor for the part of a slot that scoring reads. */
-static inline void
-prefetch_slot(const ChsSlotHeader *slot, const ChsSlotLayout *layout)
-{
-	const char *start = (const char *) slot;
-	uint32 bytes = Min(layout->code + layout->code_bytes,
-					   PREFETCH_LINES * CACHE_LINE);
-
-	for (uint32 i = 0; i < bytes; i += CACHE_LINE)
-		__builtin_prefetch(start + i);
-	__builtin_prefetch(start + bytes - 1);
-}
-
-/* One batch: nodes order[0 .. n - 1] stand on at most batch_limit pages. */
-typedef struct SlotBatch
-{
-	int npages;
-	BlockNumber blocks[CHS_MAX_PIN_BATCH];
-	Buffer buffers[CHS_MAX_PIN_BATCH];
-	int first[CHS_MAX_PIN_BATCH + 1]; /* first node of each page */
-} SlotBatch;
-
-/* Takes as many nodes as fit a batch; returns how many. */
-static int
-fill_batch(ChsPageStore *store, int level, const ChsNodeId *ids,
-		   const uint32 *order, int n, SlotBatch *batch)
-{
-	uint32 per_page = chs_index_per_page(store->index, level);
-	uint32 page = UINT32_MAX;
-	int taken = 0;
-
-	batch->npages = 0;
-	for (; taken < n; taken++)
-	{
-		uint32 this_page = ids[order[taken]] / per_page;
-
-		if (this_page == page)
-			continue;
-		if (batch->npages == store->scratch->batch_limit)
-			break;
-		page = this_page;
-		batch->blocks[batch->npages] = chs_index_block(
-			store->index, CHS_STREAM_GRAPH(level), page);
-		batch->first[batch->npages++] = taken;
-	}
-	batch->first[batch->npages] = taken;
-	return taken;
-}
-
 static inline const ChsSlotHeader *
 slot_of(ChsPageStore *store, int level, Buffer buffer, ChsNodeId id)
 {
+	uint32 slot;
+
+	(void) chs_find_page(chs_page_of(store, level), id, &slot);
 	return chs_page_slot(BufferGetPage(buffer),
-						 chs_index_layout(store->index, level),
-						 id % chs_index_per_page(store->index, level));
+						 chs_index_layout(store->index, level), slot);
+}
+
+/* The block of a node's page. */
+static inline BlockNumber
+block_of(ChsPageStore *store, int level, ChsNodeId id)
+{
+	uint32 slot;
+	uint32 page = chs_find_page(chs_page_of(store, level), id, &slot);
+
+	return chs_index_block(store->index, CHS_STREAM_GRAPH(level), page);
 }
 
 /*
- * Visits n nodes of a level, each page once.  Inlined with a constant visitor.
+ * Has the pages of some nodes read ahead where they are not in the pool, and
+ * their slots fetched by the processor where they are, as far as hints tell.
+ */
+static void
+expect_slots(ChsPageStore *store, int level, const ChsNodeId *ids,
+			 const uint32 *order, int n, BlockNumber *blocks)
+{
+	const ChsSlotLayout *layout = chs_index_layout(store->index, level);
+
+	for (int i = 0; i < n; i++)
+		blocks[i] = block_of(store, level, ids[order[i]]);
+	chs_buffer_expect(store->index, blocks, n);
+	for (int i = 0; i < n && store->index->hints != NULL; i++)
+	{
+		Buffer buffer = chs_hint_of(store->index->hints, blocks[i]);
+
+		if (BufferIsValid(buffer))
+			chs_prefetch_slot(slot_of(store, level, buffer, ids[order[i]]),
+							  layout);
+	}
+}
+
+/*
+ * Visits n nodes of a level in the order of their pages, each page under its
+ * share lock.  Inlined with a constant visitor.
  *
  * Pages are not checked here: it would touch two more cache lines of each
  * (22 % of a query's time on 60,000 x 784).  Whatever stands on a wrong page
@@ -142,32 +124,22 @@ static pg_attribute_always_inline void
 visit_slots(ChsPageStore *store, int level, const ChsNodeId *ids, int n,
 			SlotVisitor visit, void *context)
 {
-	const ChsSlotLayout *layout = chs_index_layout(store->index, level);
 	const uint32 *order = sort_positions(store->scratch, ids, n,
 										 store->index->context);
-	int done = 0;
 
-	while (done < n)
+	for (int done = 0; done < n; done += EXPECTED)
 	{
-		SlotBatch batch;
-		int taken = fill_batch(store, level, ids, order + done, n - done,
-							   &batch);
+		BlockNumber blocks[EXPECTED];
+		int some = Min(n - done, EXPECTED);
 
-		chs_buffer_read_batch(store->index, batch.blocks, batch.npages,
-							  batch.buffers);
-		for (int p = 0; p < batch.npages; p++)
+		expect_slots(store, level, ids, order + done, some, blocks);
+		for (int i = 0; i < some;)
 		{
-			for (int i = batch.first[p]; i < batch.first[p + 1]; i++)
-				prefetch_slot(slot_of(store, level, batch.buffers[p],
-									  ids[order[done + i]]),
-							  layout);
-		}
-		for (int p = 0; p < batch.npages; p++)
-		{
-			Buffer buffer = batch.buffers[p];
+			Buffer buffer = chs_buffer_read(store->index, blocks[i]);
+			int first = i;
 
 			LockBuffer(buffer, BUFFER_LOCK_SHARE);
-			for (int i = batch.first[p]; i < batch.first[p + 1]; i++)
+			for (; i < some && blocks[i] == blocks[first]; i++)
 			{
 				uint32 position = order[done + i];
 
@@ -176,7 +148,6 @@ visit_slots(ChsPageStore *store, int level, const ChsNodeId *ids, int n,
 			}
 			UnlockReleaseBuffer(buffer);
 		}
-		done += taken;
 	}
 }
 
@@ -184,20 +155,11 @@ visit_slots(ChsPageStore *store, int level, const ChsNodeId *ids, int n,
 static Buffer
 lock_node(ChsPageStore *store, int level, ChsNodeId id)
 {
-	Buffer buffer = chs_buffer_read(
-		store->index,
-		chs_index_block(store->index, CHS_STREAM_GRAPH(level),
-						id / chs_index_per_page(store->index, level)));
+	Buffer buffer = chs_buffer_read(store->index, block_of(store, level, id));
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	chs_page_check(store->index->rel, buffer, CHS_PAGE_GRAPH, level);
 	return buffer;
-}
-
-static inline bool
-in_graph(const ChsSlotHeader *slot)
-{
-	return slot->state == CHS_SLOT_LIVE || slot->state == CHS_SLOT_DEAD;
 }
 
 /* ---- exact vectors ---- */
@@ -212,124 +174,93 @@ chs_page_store_vector(ChsPageStore *store, ChsNodeId id, float *out)
 					bytes);
 }
 
-/* The stream pages that a node's vector stands on. */
-static inline void
-vector_pages(const ChsIndex *index, ChsNodeId id, uint32 *first, uint32 *last)
-{
-	uint64 start = (uint64) id * index->meta->vector_bytes;
-
-	*first = (uint32) (start / CHS_BYTES_PER_PAGE);
-	*last = (uint32) ((start + index->meta->vector_bytes - 1) /
-					  CHS_BYTES_PER_PAGE);
-}
-
 /* Does something with one contiguous exact vector. */
 typedef void (*VectorVisitor)(void *context, int position, const float *x);
 
 /*
- * Hands the vector of one node to the visitor from pinned pages: in place
- * under the page's share lock if it stands on one page, else from a copy.
+ * Hands the vector of one node to the visitor: in place under the page's share
+ * lock if it stands on one page, else from a copy.
  */
 static void
-visit_vector(ChsPageStore *store, ChsNodeId id, const Buffer *buffers,
-			 VectorVisitor visit, void *context, int position)
+visit_vector(ChsPageStore *store, ChsNodeId id, VectorVisitor visit,
+			 void *context, int position)
 {
-	uint32 bytes = store->index->meta->vector_bytes;
-	uint32 start = (uint32) (((uint64) id * bytes) % CHS_BYTES_PER_PAGE);
-	char *out = (char *) store->scratch->vector;
+	ChsIndex *index = store->index;
+	uint32 bytes = index->meta->vector_bytes;
+	uint64 offset = (uint64) id * bytes;
+	uint32 start = (uint32) (offset % CHS_BYTES_PER_PAGE);
+	Buffer buffer;
+	Page page;
 
-	for (int i = 0; bytes > 0; i++)
+	if (start + bytes > CHS_BYTES_PER_PAGE)
 	{
-		uint32 piece = Min(bytes, (uint32) CHS_BYTES_PER_PAGE - start);
-		Page page = BufferGetPage(buffers[i]);
-		const char *data = page + CHS_BYTES_OFFSET + start;
-
-		LockBuffer(buffers[i], BUFFER_LOCK_SHARE);
-		chs_page_check(store->index->rel, buffers[i], CHS_PAGE_VECTOR, 0);
-		if (piece == store->index->meta->vector_bytes && !PageIsNew(page))
-		{
-			visit(context, position, (const float *) data);
-			LockBuffer(buffers[i], BUFFER_LOCK_UNLOCK);
-			return;
-		}
-		if (PageIsNew(page))
-			memset(out, 0, piece);
-		else
-			memcpy(out, data, piece);
-		LockBuffer(buffers[i], BUFFER_LOCK_UNLOCK);
-		out += piece;
-		bytes -= piece;
-		start = 0;
+		chs_page_store_vector(store, id, store->scratch->vector);
+		visit(context, position, store->scratch->vector);
+		return;
 	}
-	visit(context, position, store->scratch->vector);
-}
-
-/* Takes vectors until their pages fill a batch; returns how many (>= 1). */
-static int
-fill_vector_batch(ChsPageStore *store, const ChsNodeId *ids,
-				  const uint32 *order, int n, SlotBatch *batch)
-{
-	int taken = 0;
-
-	batch->npages = 0;
-	for (; taken < n; taken++)
-	{
-		uint32 first;
-		uint32 last;
-
-		vector_pages(store->index, ids[order[taken]], &first, &last);
-		if (batch->npages + (int) (last - first) + 1 > CHS_MAX_PIN_BATCH ||
-			(taken > 0 && batch->npages + (int) (last - first) + 1 >
-							  store->scratch->batch_limit))
-			break;
-		batch->first[taken] = batch->npages;
-		for (uint32 page = first; page <= last; page++)
-			batch->blocks[batch->npages++] = chs_index_block(
-				store->index, CHS_STREAM_VECTOR, page);
-	}
-	return taken;
+	buffer = chs_buffer_read(
+		index, chs_index_block(index, CHS_STREAM_VECTOR,
+							   (uint32) (offset / CHS_BYTES_PER_PAGE)));
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	chs_page_check(index->rel, buffer, CHS_PAGE_VECTOR, 0);
+	page = BufferGetPage(buffer);
+	if (PageIsNew(page))
+		memset(store->scratch->vector, 0, bytes);
+	visit(context, position,
+		  PageIsNew(page) ? store->scratch->vector
+						  : (const float *) (page + CHS_BYTES_OFFSET + start));
+	UnlockReleaseBuffer(buffer);
 }
 
 /*
- * Visits the exact vectors of n nodes in page order.  A page shared by two
- * vectors is pinned once for each; that costs less than finding out.
+ * Has the vectors of some nodes read ahead where they are not in the pool, and
+ * their beginnings fetched by the processor where they are; it follows a
+ * sequential read from there.
  */
+static void
+expect_vectors(ChsPageStore *store, const ChsNodeId *ids, const uint32 *order,
+			   int n)
+{
+	ChsIndex *index = store->index;
+	uint32 bytes = index->meta->vector_bytes;
+	uint32 most = Min(bytes, VECTOR_LINES * CHS_CACHE_LINE);
+	BlockNumber blocks[EXPECTED];
+
+	for (int i = 0; i < n; i++)
+		blocks[i] = chs_index_block(
+			index, CHS_STREAM_VECTOR,
+			(uint32) ((uint64) ids[order[i]] * bytes / CHS_BYTES_PER_PAGE));
+	chs_buffer_expect(index, blocks, n);
+	for (int i = 0; i < n && index->hints != NULL; i++)
+	{
+		Buffer buffer = chs_hint_of(index->hints, blocks[i]);
+		uint32 start = (uint32) ((uint64) ids[order[i]] * bytes %
+								 CHS_BYTES_PER_PAGE);
+		const char *data;
+
+		if (!BufferIsValid(buffer))
+			continue;
+		data = (char *) BufferGetPage(buffer) + CHS_BYTES_OFFSET + start;
+		for (uint32 at = 0; at < most; at += CHS_CACHE_LINE)
+			__builtin_prefetch(data + at);
+	}
+}
+
+/* Visits the exact vectors of n nodes in page order. */
 static void
 visit_vectors(ChsPageStore *store, const ChsNodeId *ids, int n,
 			  VectorVisitor visit, void *context)
 {
 	const uint32 *order = sort_positions(store->scratch, ids, n,
 										 store->index->context);
-	int done = 0;
 
-	while (done < n)
+	for (int done = 0; done < n; done += EXPECTED)
 	{
-		SlotBatch batch;
-		int taken = fill_vector_batch(store, ids, order + done, n - done,
-									  &batch);
+		int some = Min(n - done, EXPECTED);
 
-		chs_buffer_read_batch(store->index, batch.blocks, batch.npages,
-							  batch.buffers);
-		for (int i = 0; i < taken; i++)
-		{
-			ChsNodeId id = ids[order[done + i]];
-			uint32 start = (uint32) (((uint64) id *
-									  store->index->meta->vector_bytes) %
-									 CHS_BYTES_PER_PAGE);
-			const char *data = BufferGetPage(batch.buffers[batch.first[i]]) +
-							   CHS_BYTES_OFFSET + start;
-
-			/* the processor follows a sequential read from there */
-			__builtin_prefetch(data);
-			__builtin_prefetch(data + CACHE_LINE);
-		}
-		for (int i = 0; i < taken; i++)
-			visit_vector(store, ids[order[done + i]],
-						 batch.buffers + batch.first[i], visit, context,
-						 (int) order[done + i]);
-		for (int p = 0; p < batch.npages; p++)
-			ReleaseBuffer(batch.buffers[p]);
-		done += taken;
+		expect_vectors(store, ids, order + done, some);
+		for (int i = done; i < done + some; i++)
+			visit_vector(store, ids[order[i]], visit, context, (int) order[i]);
 	}
 }
 
@@ -340,35 +271,21 @@ typedef struct ScoreContext
 	const ChsSlotLayout *layout;
 	const ChsQuery *query;
 	const ChsNodeId *ids;
+	const int *places; /* where in out a node belongs */
 	ChsScored *out;
 	ChsFactors *factors; /* bits = 32: copies, the vectors come later */
 } ScoreContext;
-
-/* What a scored node tells apart from its estimate. */
-static inline void
-copy_facts(ChsScored *scored, ChsNodeId id, const ChsSlotHeader *slot)
-{
-	scored->est = FLT_MAX;
-	scored->err = 0;
-	scored->id = id;
-	scored->version = slot->version;
-	scored->state = slot->state;
-	scored->flags = slot->flags;
-	scored->down = slot->down;
-	scored->down_version = slot->down_version;
-	scored->unused = 0;
-}
 
 static inline void
 score_slot(void *arg, int position, const ChsSlotHeader *slot)
 {
 	ScoreContext *context = arg;
-	ChsScored *scored = &context->out[position];
+	ChsScored *scored = &context->out[context->places[position]];
 	const uint8 *code;
 	const ChsFactors *factors;
 
-	copy_facts(scored, context->ids[position], slot);
-	if (!in_graph(slot))
+	chs_copy_facts(scored, context->ids[position], slot);
+	if (!chs_scored_in_graph(scored))
 		return;
 	code = chs_slot_code(context->layout, unconstify(ChsSlotHeader *, slot));
 	factors = chs_slot_factors(context->layout,
@@ -376,12 +293,48 @@ score_slot(void *arg, int position, const ChsSlotHeader *slot)
 	chs_estimate(context->query, &code, &factors, 1, &scored->est, &scored->err);
 }
 
+/* Scores those nodes whose positions are given under their pages' locks. */
+static void
+score_pinned(ChsPageStore *store, int level, const ChsQuery *query,
+			 const ChsNodeId *ids, const int *places, int n, ChsScored *out)
+{
+	ChsNodeId wanted[CHS_MAX_DEGREE];
+	ScoreContext context;
+
+	for (int i = 0; i < n; i++)
+		wanted[i] = ids[places[i]];
+	context.layout = chs_index_layout(store->index, level);
+	context.query = query;
+	context.ids = wanted;
+	context.places = places;
+	context.out = out;
+	visit_slots(store, level, wanted, n, score_slot, &context);
+}
+
+static void
+score_coded(ChsPageStore *store, int level, const ChsQuery *query,
+			const ChsNodeId *ids, int n, ChsScored *out)
+{
+	int places[CHS_MAX_DEGREE];
+	int nplaces = n;
+
+	if (chs_can_peek(store))
+		nplaces = chs_page_peek_scores(store, level, query, ids, n, out, places);
+	else
+	{
+		for (int i = 0; i < n; i++)
+			places[i] = i;
+	}
+	if (nplaces > 0)
+		score_pinned(store, level, query, ids, places, nplaces, out);
+}
+
 static inline void
 copy_score_facts(void *arg, int position, const ChsSlotHeader *slot)
 {
 	ScoreContext *context = arg;
 
-	copy_facts(&context->out[position], context->ids[position], slot);
+	chs_copy_facts(&context->out[position], context->ids[position], slot);
 	context->factors[position] = *chs_slot_factors(
 		context->layout, unconstify(ChsSlotHeader *, slot));
 }
@@ -394,7 +347,7 @@ score_vector(void *arg, int position, const float *x)
 	const uint8 *code = (const uint8 *) x;
 	const ChsFactors *factors = &context->factors[position];
 
-	if (scored->state == CHS_SLOT_LIVE || scored->state == CHS_SLOT_DEAD)
+	if (chs_scored_in_graph(scored))
 		chs_estimate(context->query, &code, &factors, 1, &scored->est,
 					 &scored->err);
 }
@@ -429,28 +382,24 @@ score_nodes(ChsStore *base, int level, const ChsQuery *query,
 			const ChsNodeId *ids, int n, ChsScored *out)
 {
 	ChsPageStore *store = (ChsPageStore *) base;
+	ChsFactors factors[CHS_MAX_DEGREE];
+	ChsNodeId vectors[CHS_MAX_DEGREE];
 	ScoreContext context;
 
+	Assert(n <= CHS_MAX_DEGREE);
 	context.layout = chs_index_layout(store->index, level);
+	if (context.layout->code_bytes > 0)
+	{
+		score_coded(store, level, query, ids, n, out);
+		return;
+	}
 	context.query = query;
 	context.ids = ids;
 	context.out = out;
-	if (context.layout->code_bytes > 0)
-	{
-		visit_slots(store, level, ids, n, score_slot, &context);
-		return;
-	}
-	else
-	{
-		ChsFactors factors[CHS_MAX_DEGREE];
-		ChsNodeId vectors[CHS_MAX_DEGREE];
-
-		Assert(n <= CHS_MAX_DEGREE);
-		context.factors = factors;
-		visit_slots(store, level, ids, n, copy_score_facts, &context);
-		find_base_ids(store, level, ids, n, vectors);
-		visit_vectors(store, vectors, n, score_vector, &context);
-	}
+	context.factors = factors;
+	visit_slots(store, level, ids, n, copy_score_facts, &context);
+	find_base_ids(store, level, ids, n, vectors);
+	visit_vectors(store, vectors, n, score_vector, &context);
 }
 
 /* ---- fetch ---- */
@@ -524,23 +473,17 @@ static int
 read_neighbors(ChsStore *base, int level, ChsNodeId id, ChsNodeId *out)
 {
 	ChsPageStore *store = (ChsPageStore *) base;
-	const ChsSlotLayout *layout = chs_index_layout(store->index, level);
 	Buffer buffer;
-	const ChsSlotHeader *slot;
-	int n = 0;
+	int n = -1;
 
 	CHECK_FOR_INTERRUPTS();
+	if (chs_can_peek(store))
+		n = chs_page_peek_neighbors(store, level, id, out);
+	if (n >= 0)
+		return n;
 	buffer = lock_node(store, level, id);
-	slot = slot_of(store, level, buffer, id);
-	if (in_graph(slot))
-	{
-		const ChsEdge *edges = chs_slot_edges(
-			layout, unconstify(ChsSlotHeader *, slot));
-
-		n = Min(slot->degree, layout->max_degree);
-		for (int i = 0; i < n; i++)
-			out[i] = CHS_EDGE_NODE(edges[i]);
-	}
+	n = chs_copy_neighbors(chs_index_layout(store->index, level),
+						   slot_of(store, level, buffer, id), out);
 	UnlockReleaseBuffer(buffer);
 	return n;
 }
@@ -560,7 +503,7 @@ read_list(ChsStore *base, int level, ChsNodeId id, ChsList *out)
 	out->owner.version = slot->version;
 	out->state = slot->state;
 	out->degree = 0;
-	if (in_graph(slot))
+	if (chs_slot_in_graph(slot))
 		out->degree = slot->degree; /* even if it is damaged: see list() */
 	memcpy(out->edges, chs_slot_edges(layout, unconstify(ChsSlotHeader *, slot)),
 		   Min((uint32) out->degree, layout->max_degree) * sizeof(ChsEdge));
@@ -738,6 +681,17 @@ static const ChsStoreOps page_store_ops = {
 	.set_entry = chs_page_store_set_entry,
 };
 
+static ChsPageOfNode
+make_page_of(uint32 per_page)
+{
+	ChsPageOfNode by = {0, 31, per_page};
+
+	while ((UINT64CONST(1) << (by.shift - 31)) < per_page)
+		by.shift++;
+	by.inverse = ((UINT64CONST(1) << by.shift) + per_page - 1) / per_page;
+	return by;
+}
+
 ChsPageStore *
 chs_page_store_create(ChsIndex *index)
 {
@@ -748,8 +702,9 @@ chs_page_store_create(ChsIndex *index)
 	store->store.model = &index->model;
 	store->index = index;
 	store->scratch = palloc0(sizeof(ChsPageScratch));
-	store->scratch->batch_limit = chs_buffer_batch_limit(index);
 	store->scratch->vector = palloc(index->meta->dim * sizeof(float));
+	for (int i = 0; i < 2; i++)
+		store->scratch->page_of[i] = make_page_of(index->meta->per_page[i]);
 	MemoryContextSwitchTo(old);
 	return store;
 }

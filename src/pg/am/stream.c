@@ -47,19 +47,28 @@ stream_level(int stream)
 }
 
 /*
- * Pages of the next extent: one page at a time while the stream is small, so
- * that a small index stays small; then a quarter of what there is.  Near the
- * end of the map the steps double, so that the map lasts for any size.
+ * Pages of the next extent.  What an extent has too much is dead weight until
+ * rows come, so steps are small: a thirty-second of what there is, at least a
+ * page.  But the map is finite, and two streams that grow in turn need an
+ * entry for each step.  So the steps become larger as the map fills: a third
+ * of it lasts for twentyfold growth by thirty-seconds, the rest for any size.
  */
 static uint32
 extent_pages(const ChsMetaPageData *meta, int stream, uint32 missing)
 {
 	uint32 have = meta->stream[stream].pages_allocated;
-	uint32 pages = have < 8 ? 1 : have / 4;
+	uint32 used = meta->nextents;
+	uint32 pages;
 
-	if (meta->nextents > CHS_MAX_EXTENTS * 3 / 4)
-		pages = Max(have, 1);
-	return Max(pages, missing);
+	if (used < CHS_MAX_EXTENTS / 3)
+		pages = have / 32;
+	else if (used < CHS_MAX_EXTENTS / 2)
+		pages = have / 8;
+	else if (used < CHS_MAX_EXTENTS * 3 / 4)
+		pages = have / 4;
+	else
+		pages = have;
+	return Max(Max(pages, 1), missing);
 }
 
 /* Makes sure that the file reaches up to and including `last`. */
