@@ -19,7 +19,10 @@ EXTENSION = chassis
 MODULE_big = chassis
 PGFILEDESC = "chassis - vector similarity search"
 DATA = $(call sources,sql/$(EXTENSION)--*.sql)
-OBJS = $(patsubst %.c,%.o,$(call sources,src/core/*/*.c src/pg/*.c src/pg/*/*.c))
+# A library of its own, preloaded by the Python package's private servers only.
+embedded = src/pg/embedded/chassis_embedded
+OBJS = $(patsubst %.c,%.o,$(filter-out $(embedded).c,\
+	$(call sources,src/core/*/*.c src/pg/*.c src/pg/*/*.c)))
 
 # Includes are written from src/ and so show their layer.  The .d files next
 # to the objects give header dependencies, which PGXS usually does not track.
@@ -73,22 +76,60 @@ PROVE_TESTS ?= test/t/*.pl
 PROVE_FLAGS += -I test/perl
 
 EXTRA_CLEAN = build results regression.diffs regression.out output_iso \
-	tmp_check $(OBJS:.o=.d)
+	tmp_check $(OBJS:.o=.d) $(addprefix $(embedded),.o .d $(DLSUFFIX))
 
 # Targets that must work before PostgreSQL is installed.
-house_targets = help demo demo-stop test stress fuzz python lint format bench \
-	check-house check-unit check-regress check-isolation check-tap check-python
+house_targets = help demo demo-stop test stress fuzz python wheel lint format \
+	bench bench-kernels check-house check-unit check-regress check-isolation check-tap \
+	check-python
 
-ifneq ($(filter-out $(house_targets),$(or $(MAKECMDGOALS),all)),)
+# In the checkout itself these are made in build/MAJOR.  The library's name is
+# given, and a file chassis.so in the current directory is what Python takes for
+# the package chassis, before it looks for any other.
+outside_targets = all install installdirs uninstall
+
 PG_CONFIG ?= pg_config
+goals = $(filter-out $(house_targets),$(or $(MAKECMDGOALS),all))
+
+ifneq ($(if $(filter $(outside_targets),$(goals)),$(filter .,$(top))),)
+# VPATH is given because only servers that were built so themselves set it.
+# What an earlier version left here would be found through it.
+stale = $(wildcard $(EXTENSION).so $(EXTENSION).dylib $(OBJS) $(OBJS:.o=.d))
+outside_dir = build/$(shell $(PG_CONFIG) --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+
+.PHONY: $(goals)
+$(filter $(outside_targets),$(goals)):
+	@$(if $(stale),rm -f $(stale))
+	@mkdir -p $(outside_dir) && $(MAKE) --no-print-directory \
+		-C $(outside_dir) -f ../../Makefile VPATH=../.. $@
+
+# Whatever else is asked for at the same time happens here.
+$(filter-out $(outside_targets),$(goals)):
+	@$(MAKE) --no-print-directory $@
+
+else ifneq ($(goals),)
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 # A VPATH build needs the object directories.  Not a rule: make would find the
 # directories through VPATH and think that they are there.
-$(shell mkdir -p $(dir $(OBJS)))
+$(shell mkdir -p $(dir $(OBJS) $(embedded)))
 
--include $(wildcard $(OBJS:.o=.d))
+-include $(wildcard $(OBJS:.o=.d) $(embedded).d)
+
+# PGXS makes one library of many objects, or many of one object each.  This is
+# the second kind beside the first, by the server's own rule for it.
+all: $(embedded)$(DLSUFFIX)
+
+install: install-embedded
+install-embedded: all installdirs
+	$(INSTALL_SHLIB) $(embedded)$(DLSUFFIX) '$(DESTDIR)$(pkglibdir)/'
+
+uninstall: uninstall-embedded
+uninstall-embedded:
+	rm -f '$(DESTDIR)$(pkglibdir)/$(notdir $(embedded))$(DLSUFFIX)'
+
+.PHONY: install-embedded uninstall-embedded
 endif
 
 .PHONY: $(house_targets)
@@ -96,7 +137,7 @@ endif
 help:
 	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST))
 
-## make                 build the extension (honours PG_CONFIG)
+## make                 build the extension in build/MAJOR (honours PG_CONFIG)
 ## make install         install it (honours DESTDIR)
 ## make installcheck    regress, isolation and TAP against a running, installed server
 ## make demo            a private server with 60,000 real images, searched and measured
@@ -128,13 +169,21 @@ stress:
 fuzz:
 	@tools/fuzz.sh
 
-## make bench           kernels against scalar: nanoseconds and error
+## make bench           the benchmark suite (QUICK=1, SCALE=full, PGVECTOR_SRC=dir)
+## make bench-kernels   kernels against scalar: nanoseconds and error
 bench:
+	@bench/run.sh
+
+bench-kernels:
 	@$(MAKE) --no-print-directory -f test/unit/Makefile bench
 
-## make python          build/stage with the extension, .venv with the package
+## make python          the extension's files in build/, .venv with the package
 python:
 	@tools/python.sh
+
+## make wheel           dist/pgchassis-*.whl, with the extension's files in it
+wheel:
+	@tools/wheel.sh
 
 ## make lint            formatting, shell scripts, layers, warnings as errors
 ## make format          rewrite C sources by .clang-format

@@ -58,6 +58,8 @@ forbid core/distance '(core/)?(quant|graph)/'
 forbid core/quant '(core/)?graph/'
 # The type does not know that indexes exist.
 forbid pg/type '(pg/)?am/|core/(quant|graph)/'
+# The watcher is a library of its own, and links nothing of the other.
+forbid pg/embedded 'core/|pg/'
 # An include line shows its layer: no header of ours by its bare name.
 own_headers=$(find src -name '*.h' -exec basename {} \; | sed 's/\./\\./' |
 	paste -s -d '|' -)
