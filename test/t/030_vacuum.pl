@@ -186,8 +186,10 @@ foreach my $turn (1 .. 5 * $scale)
 note('sizes: ' . join ' ', map { $size{$_} } sort { $a <=> $b } keys %size);
 is($node->safe_psql('postgres', 'SELECT count(*) FROM churn'),
 	$window, 'the table has as many rows as before');
-cmp_ok($size{1}, '<=', 1.35 * $size{0}, 'index size after one turnover');
-cmp_ok($size{ 5 * $scale }, '<=', 1.02 * $size{1}, 'and after all of them');
+# A tenth of free slots and a step of growth are always there; no more.
+cmp_ok($size{1}, '<=', 1.2 * $size{0}, 'index size after one turnover');
+cmp_ok($size{ 5 * $scale }, '<=', 1.2 * $size{0}, 'and after all of them');
+cmp_ok($size{ 5 * $scale }, '<=', 1.05 * $size{3}, 'where it stays');
 ChassisData->index_is_whole($node, 'churn', 'churn_idx', 'after turnovers');
 as_good_as_new('churn', 'churn_idx', 'after turnovers');
 
