@@ -3,7 +3,7 @@
 #	  Installs the Debian packages that are missing for the given purposes.
 #
 # Purposes: build (compiler, PostgreSQL and its headers), demo, tap, neon
-# (cross compiler and emulator), python, lint, fuzz, valgrind.  Says what it
+# (cross compiler and emulator), python, python-test, lint, fuzz, valgrind.  Says what it
 # installs, and does nothing where the programs are already there, wherever
 # they came from.  As root or through sudo; otherwise it names the command to
 # run and fails.
@@ -104,6 +104,9 @@ for purpose in "$@"; do
 				want python3-wheel
 				want python3-pytest
 			fi
+			;;
+		python-test)
+			[ -x /usr/sbin/pgbouncer ] || need pgbouncer pgbouncer
 			;;
 		lint)
 			need clang-format clang-format

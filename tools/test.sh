@@ -13,12 +13,19 @@
 #	  CHASSIS_DATA=DIR     optional data sets (siftsmall/) for recall tests
 #	  PROVE_TESTS=FILES    run only these TAP tests, for example test/t/000*.pl
 #	  REGRESS=NAMES        only these regress tests; ISOLATION=NAMES, same
+#	  PYTEST=ARGUMENTS     more arguments for pytest, for example '-k readme'
 #
 # The last line is "N passed, N failed"; the exit status is 0 only when nothing
 # failed and every suite ran.
 #
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 set -eu
+# A shell that starts this in the background has it ignore SIGINT, and children
+# inherit that; but tests interrupt programs.
+if [ -z "${CHASSIS_SIGNALS:-}" ] && env --default-signal=INT true 2>/dev/null; then
+	export CHASSIS_SIGNALS=default
+	exec env --default-signal=INT,QUIT "$0" "$@"
+fi
 top=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=tools/common.sh
 . "$top/tools/common.sh"
@@ -40,7 +47,7 @@ for suite in $suites; do
 		house | regress | isolation) purposes="build" ;;
 		unit) purposes="build neon" ;;
 		tap) purposes="build tap" ;;
-		python) purposes="python" ;;
+		python) purposes="build python python-test" ;;
 		*) die "unknown suite \"$suite\"; there are: $every_suite" ;;
 	esac
 	# shellcheck disable=SC2086 # a list of words
@@ -205,6 +212,9 @@ suite_house() {
 	one_check "headers" in_src env PG_CONFIG="$PG_CONFIG" .ci/check_headers.sh
 	one_check "exported symbols" in_src .ci/check_symbols.sh \
 		"$work/release/build/chassis.so" "$(echo "$src"/sql/chassis--*.sql)"
+	one_check "exported symbols of the watcher" in_src .ci/check_symbols.sh \
+		"$work/release/build/src/pg/embedded/chassis_embedded.so" \
+		"$(echo "$src"/sql/chassis--*.sql)"
 	one_check "demo programs compile" in_src make -s -f demo/Makefile \
 		PG_CONFIG="$PG_CONFIG"
 	# shellcheck disable=SC2016 # for the inner shell
@@ -306,27 +316,51 @@ suite_tap() {
 
 suite_python() {
 	# As the caller, not as the server's user, who may have no access to the
-	# interpreter; the tests need no server.
-	make_venv "$work/venv" "$src/python" >"$log/python.log" 2>&1 || {
-		tail -n 20 "$log/python.log"
+	# interpreter; the package runs its servers as that user by itself.
+	(cd "$src" && tools/python.sh) >"$log/python-make.log" 2>&1 || {
+		tail -n 30 "$log/python-make.log"
 		return 1
 	}
-	(cd "$src/python" && "$work/venv/bin/python" -m pytest -q -p no:cacheprovider) \
-		>>"$log/python.log" 2>&1 || true
-	summary=$(grep -E '^[0-9=].*(passed|failed|error).* in ' \
+	bin=$src/.venv/bin
+	# shellcheck disable=SC2086 # a list of words
+	(cd "$src/python" && "$bin/python" -m pytest -q \
+		-p no:cacheprovider -n 4 --dist worksteal --timeout 300 --cov=pychassis --cov-report=term \
+		--cov-fail-under=90 --durations=10 ${PYTEST:-}) \
+		>"$log/python.log" 2>&1 || true
+	summary=$(grep -E '^=*[ 0-9]*.*(passed|failed|error).* in ' \
 		"$log/python.log" | tail -n 1)
 	[ -n "$summary" ] || {
-		tail -n 20 "$log/python.log"
+		tail -n 40 "$log/python.log"
 		return 1
 	}
-	for word in passed failed error; do
+	# A skipped test proves nothing: it counts as failed.
+	for word in passed failed error skipped xfailed; do
 		n=$(say "$summary" | grep -oE "[0-9]+ $word" | cut -d' ' -f1)
 		case $word in
 			passed) passed=$((passed + ${n:-0})) ;;
 			*) failed=$((failed + ${n:-0})) ;;
 		esac
 	done
-	[ "$failed" -eq 0 ] || tail -n 60 "$log/python.log"
+	[ "$failed" -eq 0 ] || tail -n 100 "$log/python.log"
+	coverage=$(grep -E '^TOTAL ' "$log/python.log" | awk '{ print $NF }')
+	sed -n '/tests coverage/,/^TOTAL/p' "$log/python.log"
+	[ -n "${PYTEST:-}" ] || one_check "coverage of 90 %" \
+		grep -q 'Required test coverage of 90% reached' "$log/python.log"
+	: >"$log/house.log"
+	for check in "mypy pychassis chassis tests" "ruff check ." \
+		"black --quiet --check ."; do
+		# shellcheck disable=SC2086 # a list of words
+		one_check "$check" in_python $check
+	done
+	cat "$log/house.log"
+	note="coverage ${coverage:-unknown}"
+}
+
+# in_python PROGRAM...: a tool of the environment, in python/
+in_python() {
+	tool=$1
+	shift
+	(cd "$src/python" && "$src/.venv/bin/$tool" "$@")
 }
 
 # --- run ---------------------------------------------------------------------

@@ -132,7 +132,7 @@ my @damages = (
 	[ 'I5', 101, 'edge to itself',
 		sub { poke(slot_offset(101) + 80, pack('L', 101)) } ],
 	[ 'I9', undef, 'no entry',
-		sub { poke($META + 128, pack('L', 0x7fffffff)) } ],);
+		sub { poke($META + 128, pack('L', 0x3fffffff)) } ],);
 
 $node->safe_psql('postgres',
 	"CREATE INDEX items_$_ ON items USING chassis (v) WITH (ef_construction = 32)")
