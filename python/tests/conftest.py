@@ -33,7 +33,7 @@ import pytest
 import servers
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from pychassis import VectorIndex
+from pychassis import VectorIndex, _embedded
 
 Matrix = npt.NDArray[np.float32]
 
@@ -102,6 +102,9 @@ def busy_directory() -> Iterator[Path]:
     keeper = VectorIndex(path / "keeper.chassis", dimensions=1)
     yield path
     keeper.close()
+    # Handles that a test left open, and that a traceback may keep alive, share
+    # this server: it would end with this process only.
+    _embedded.stop(path, servers.PATIENCE)
     wait_for_no_server(path)
     shutil.rmtree(path)
 
