@@ -329,28 +329,6 @@ chs_graph_insert(ChsGraph *graph, const ChsNewNode *node,
 	return CHS_INSERT_NEW;
 }
 
-/*
- * First window of the look-up for an equal vector.  That vector is the nearest
- * there is, and a search that comes near it at all mostly has it among the
- * first; a window of 32 reads four times as many lists.
- */
-#define EQUAL_FIRST_EF 6
-
-/* One look-up with one window, from these starting points. */
-static bool
-join_equal(ChsGraph *graph, const ChsNewNode *node, const ChsQuery *query,
-		   const ChsNodeRef *starts, int nstarts, int ef, ChsNodeRef *ref)
-{
-	ChsLinkWork *work = graph->work->link;
-	int n;
-
-	work->nfound[0] = chs_graph_search_level(graph, 0, query, starts, nstarts,
-											 ef, false, work->found[0]);
-	chs_pool_start(&work->pool, 0, node->code, node->factors);
-	n = load_found(graph, 0, CHS_NODE_NONE);
-	return join_duplicate(graph, node, n, ref);
-}
-
 bool
 chs_graph_add_duplicate(ChsGraph *graph, const ChsNewNode *node,
 						const ChsQuery *query, int ef, ChsNodeRef *ref)
@@ -366,8 +344,9 @@ chs_graph_add_duplicate(ChsGraph *graph, const ChsNewNode *node,
 	n = chs_graph_descend(graph, 0, query, starts);
 	if (n == 0)
 		return false;
-	if (ef > EQUAL_FIRST_EF &&
-		join_equal(graph, node, query, starts, n, EQUAL_FIRST_EF, ref))
-		return true;
-	return join_equal(graph, node, query, starts, n, ef, ref);
+	work->nfound[0] = chs_graph_search_level(graph, 0, query, starts, n, ef,
+											 false, work->found[0]);
+	chs_pool_start(&work->pool, 0, node->code, node->factors);
+	n = load_found(graph, 0, CHS_NODE_NONE);
+	return join_duplicate(graph, node, n, ref);
 }
