@@ -15,7 +15,7 @@
 #include "core/quant/quant.h"
 #include "pg/am/am.h"
 
-CHS_MODULE_MAGIC("0.1.0");
+CHS_MODULE_MAGIC("0.2.0");
 
 /* fmgr.h declares it only from 15 on */
 extern PGDLLEXPORT void _PG_init(void);
@@ -50,4 +50,5 @@ _PG_init(void)
 	(void) chs_quant();
 	warn_rejected("quantizer", chs_quant_rejected());
 	chs_am_init();
+	chs_plan_init();
 }

@@ -83,6 +83,12 @@ extern void chscostestimate(PlannerInfo *root, IndexPath *path,
 							Cost *total_cost, Selectivity *selectivity,
 							double *correlation, double *pages);
 
+/*
+ * am_plan.c: takes distances that nobody reads out of finished plans.  Called
+ * once from _PG_init.
+ */
+extern void chs_plan_init(void);
+
 /* ---- index.c: an open index ---- */
 
 /*
@@ -459,5 +465,13 @@ typedef struct ChsContextArena
 
 extern void chs_context_arena_init(ChsContextArena *arena,
 								   MemoryContext context);
+
+/* ---- workspace.c: an arena that is kept by the backend ---- */
+
+/*
+ * Memory for one search or insert, until `owner` is reset or deleted.  Like
+ * all arenas it gives nothing back before.
+ */
+extern ChsArena *chs_workspace_acquire(MemoryContext owner);
 
 #endif /* CHS_AM_H */

@@ -43,7 +43,6 @@ struct ChsInserter
 {
 	ChsIndex *index;
 	ChsPageStore *store;
-	ChsContextArena arena;
 	ChsGraph graph;
 	bool graph_ready; /* graph, code, scratch and query_mem are set up */
 	uint8 *code;
@@ -69,15 +68,15 @@ static void
 prepare_graph(ChsInserter *inserter)
 {
 	ChsIndex *index = inserter->index;
-	ChsArena *arena = &inserter->arena.arena;
 	ChsGraphParams params;
+	ChsArena *arena;
 
 	if (inserter->graph_ready)
 		return;
+	arena = chs_workspace_acquire(index->context);
 	params.m = (int) index->meta->m;
 	params.ef_construction = (int) index->meta->ef_construction;
 	params.seed = index->meta->seed;
-	chs_context_arena_init(&inserter->arena, index->context);
 	chs_graph_init(&inserter->graph, &inserter->store->store, &params, arena);
 	inserter->code = chs_alloc(
 		arena, chs_code_bytes(index->meta->dim, index->meta->bits));

@@ -59,8 +59,7 @@ typedef struct ChsScanState
 	uint8 phase; /* ChsPhase for which the rest was made */
 	ChsPageStore *store;
 	struct ChsHeapFetch *heap; /* rerank = heap only */
-	ChsContextArena arena;
-	ChsGraph graph; /* phase GRAPH only, like the next two */
+	ChsGraph graph;            /* phase GRAPH only, like the next two */
 	ChsScan *search;
 	void *query_memory;
 	ChsSweep *sweep;
@@ -186,16 +185,15 @@ open_index(IndexScanDesc scan, ChsScanState *state)
 	if (meta->phase == CHS_PHASE_GRAPH)
 	{
 		ChsGraphParams params;
+		ChsArena *arena;
 
 		params.m = (int) meta->m;
 		params.ef_construction = (int) meta->ef_construction;
 		params.seed = meta->seed;
-		chs_context_arena_init(&state->arena, state->context);
-		chs_graph_init(&state->graph, &state->store->store, &params,
-					   &state->arena.arena);
-		state->search = chs_scan_create(&state->graph, &state->arena.arena);
-		state->query_memory = chs_alloc(&state->arena.arena,
-										chs_query_bytes(&index->model));
+		arena = chs_workspace_acquire(state->context);
+		chs_graph_init(&state->graph, &state->store->store, &params, arena);
+		state->search = chs_scan_create(&state->graph, arena);
+		state->query_memory = chs_alloc(arena, chs_query_bytes(&index->model));
 	}
 	MemoryContextSwitchTo(old);
 }
