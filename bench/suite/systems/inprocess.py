@@ -53,7 +53,9 @@ class Hnswlib:
     def build(self, dataset: Dataset, threads: int) -> None:
         """Adds every row."""
         self._index = self._new(dataset)
-        self._index.init_index(dataset.rows, EF_CONSTRUCTION, M, random_seed=1)
+        self._index.init_index(
+            dataset.rows, M=M, ef_construction=EF_CONSTRUCTION, random_seed=1
+        )
         self._index.add_items(np.asarray(dataset.base), num_threads=threads)
 
     def save(self, path: Path) -> None:
@@ -165,14 +167,19 @@ LIBRARIES: dict[str, type[Hnswlib | Faiss | Usearch]] = {
 }
 
 
+def _file(name: str, dataset: Dataset, cache: Path) -> Path:
+    """Where the library's index is kept; named after all that decides its shape."""
+    folder = cache / "libraries"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}-m{M}-ef{EF_CONSTRUCTION}-{dataset.key}"
+
+
 def ready(name: str, dataset: Dataset, cache: Path, threads: int = 2) -> Library:
     """The library with its index of the data set, built if it was not.
 
     What the build took is kept beside the index (``build_seconds``).
     """
-    folder = cache / "libraries"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}-{dataset.key}"
+    path = _file(name, dataset, cache)
     library: Library = LIBRARIES[name]()
     if not path.with_suffix(".seconds").exists():
         start = time.process_time()
@@ -191,5 +198,5 @@ def build_seconds(name: str, dataset: Dataset, cache: Path) -> float:
     Not the time on a clock: the index is kept for later runs, and what else
     the machine did on that day must not stay with it.
     """
-    path = cache / "libraries" / f"{name}-{dataset.key}.seconds"
+    path = _file(name, dataset, cache).with_suffix(".seconds")
     return float(path.read_text())
