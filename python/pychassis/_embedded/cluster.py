@@ -32,7 +32,7 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..exceptions import (
     ChassisError,
@@ -40,15 +40,18 @@ from ..exceptions import (
     InvalidPathError,
     ServerError,
 )
-from . import server
 from .fds import directory_name
 from .filesystem import check_filesystem
 from .folder import Folder, boot_id, create_folder, directory_error, open_folder
 from .locks import lock_shared, try_exclusive, wait_exclusive
-from .plan import Plan, plan_existing, plan_new
 from .probe import Answer, probe
 from .process import foreign_postmaster, kill_orphans, postmaster, send_signal
-from .settings import effective_directory, linger_seconds
+from .settings import DATABASE, USER, effective_directory, linger_seconds
+
+# server and plan are imported where a server has to be started: most who open an
+# index find one running, and these two are half of the package's import.
+if TYPE_CHECKING:
+    from .plan import Plan
 
 __all__ = ["Cluster", "acquire", "stop_server"]
 
@@ -125,8 +128,8 @@ class Cluster:
             "host": host,
             "hostaddr": "",
             "port": "5432",
-            "dbname": server.DATABASE,
-            "user": server.USER,
+            "dbname": DATABASE,
+            "user": USER,
             "sslmode": "disable",
             "gssencmode": "disable",
             "channel_binding": "prefer",
@@ -219,9 +222,11 @@ class Cluster:
             if answer is Answer.REFUSED:
                 raise ServerError(
                     f"the server in {self._folder.path} refuses the database "
-                    f"{server.DATABASE} (SQLSTATE {state})",
+                    f"{DATABASE} (SQLSTATE {state})",
                     sqlstate=state or None,
                 )
+            from . import server
+
             try:
                 if self._try_start(deadline, plan):
                     continue
@@ -246,6 +251,8 @@ class Cluster:
             pause = min(pause * 1.5, _LAST_PAUSE)
 
     def _timed_out(self, answer: Answer, state: str) -> ChassisError:
+        from . import server
+
         tail = server.log_tail(self._folder)
         return ServerError(
             f"the server in {self._folder.path} did not accept a connection in time "
@@ -266,7 +273,7 @@ class Cluster:
                 f"the path {path} is too long for a socket on a system without "
                 "/proc; use a shorter directory, or set CHASSIS_HOME to one"
             )
-        return probe(path, server.USER, server.DATABASE)
+        return probe(path, USER, DATABASE)
 
     def _reopen_data(self) -> None:
         if self._data_fd >= 0:
@@ -297,6 +304,9 @@ class Cluster:
         return True
 
     def _start(self, lock_fd: int, deadline: float, plan: Plan | None) -> None:
+        from . import server
+        from .plan import plan_existing
+
         folder = self._folder
         check_filesystem(self.directory)
         stranger = foreign_postmaster(folder)
@@ -372,6 +382,9 @@ class Cluster:
         plan = self._plan
 
         def work() -> None:
+            from . import server
+            from .plan import plan_existing
+
             try:
                 chosen = plan or plan_existing(
                     self._folder.path, self._folder.owner, self._data_major()
@@ -503,6 +516,8 @@ def _open_or_create(directory: Path, create: bool) -> tuple[Folder, Plan | None]
             raise directory_error(
                 directory, PermissionError(errno.EACCES, "no write permission")
             )
+        from .plan import plan_new
+
         plan = plan_new(directory)
         create_folder(directory, plan.identity)
 

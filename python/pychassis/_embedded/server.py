@@ -37,11 +37,16 @@ from ..exceptions import (
 from .fds import directory_name, open_directory
 from .folder import Folder
 from .plan import Plan
-from .settings import as_options, auto_conf, linger_seconds, start_settings
+from .settings import (
+    DATABASE,
+    USER,
+    as_options,
+    auto_conf,
+    linger_seconds,
+    start_settings,
+)
 
 __all__ = [
-    "DATABASE",
-    "USER",
     "ServerKilledError",
     "initialise",
     "log_tail",
@@ -53,9 +58,6 @@ __all__ = [
 ]
 
 _log = logging.getLogger("pychassis.embedded")
-
-USER = "postgres"
-DATABASE = "chassis"
 
 # The database initdb makes for its user becomes ours by changing its name: a
 # database of our own would cost 7 MB and a quarter of a second.

@@ -13,7 +13,10 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["constant_settings", "memory_limit", "start_settings"]
+__all__ = ["DATABASE", "USER", "constant_settings", "memory_limit", "start_settings"]
+
+USER = "postgres"
+DATABASE = "chassis"
 
 _MB = 1 << 20
 

@@ -10,15 +10,18 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..exceptions import ChassisError, IndexNotFoundError
 from .cluster import stop_server
 from .folder import Folder, open_folder
 from .identity import identities_for_existing, identities_for_new
 from .locks import try_exclusive
-from .plan import Plan, plan_existing, plan_new
 from .process import postmaster
 from .settings import effective_directory
+
+if TYPE_CHECKING:
+    from .plan import Plan
 
 __all__ = ["Status", "describe_programs", "status", "stop"]
 
@@ -92,6 +95,8 @@ def stop(directory: str | os.PathLike[str], timeout: float = 60.0) -> bool:
 
 def describe_programs(directory: str | os.PathLike[str]) -> Plan | ChassisError:
     """What would run a cluster in ``directory``, or the error that says why not."""
+    from .plan import plan_existing, plan_new
+
     place = effective_directory(Path(directory).absolute())
     try:
         folder = open_folder(place)
