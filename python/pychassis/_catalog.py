@@ -420,4 +420,4 @@ def list_indexes(link: Link, schema: str = DEFAULT_SCHEMA) -> list[dict[str, Any
     if not state(link, schema).has_catalog:
         return []
     statement = _LIST.format(catalog=sql.Identifier(schema, "indexes"))
-    return [dict(zip(LIST_COLUMNS, row, strict=True)) for row in link.query(statement)]
+    return [dict(zip(LIST_COLUMNS, row)) for row in link.query(statement)]

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 from . import _fork
 from ._catalog import Spec
@@ -28,7 +28,7 @@ __all__: list[str] = []
 
 logger = logging.getLogger("pychassis.index")
 
-AnyWriter = Writer | DirectWriter
+AnyWriter = Union[Writer, DirectWriter]
 
 
 class _Writers:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Union
 
 import psycopg
 from psycopg import pq, sql
@@ -33,7 +33,7 @@ _IDLE = pq.TransactionStatus.IDLE
 MAX_PREPARED = 256
 
 Row = tuple[Any, ...]
-Statement = sql.SQL | sql.Composed
+Statement = Union[sql.SQL, sql.Composed]
 
 
 class Wire(bytes):
@@ -86,12 +86,14 @@ class Link:
         Raises psycopg's error for the SQLSTATE.  Must not be used on a connection
         that somebody else's transaction may be open on.
         """
-        formats = (1,) * len(parameters)
+        # lists: psycopg[binary] takes nothing else before version 3.3
+        values = list(parameters)
+        formats = [1] * len(values)
         if self.preparing:
             name = self.prepared.get(statement) or self._prepare(statement)
-            result = self.exec_prepared(name, parameters, formats, 1)
+            result = self.exec_prepared(name, values, formats, 1)
         else:
-            result = self.pgconn.exec_params(statement, parameters, None, formats, 1)
+            result = self.pgconn.exec_params(statement, values, None, formats, 1)
         if result.status != _TUPLES_OK:
             self.check(result)
         return result

@@ -64,11 +64,11 @@ def _as_floats(values: object, what: str) -> npt.NDArray[Any]:
     if kind == "O" and array.ndim:
         # Decimal, Fraction and the like; what is no number fails here.  A ragged
         # list, which older NumPy makes an array of lists, is a matter of shape.
-        if any(isinstance(item, Sequence | np.ndarray) for item in array.flat):
+        if any(isinstance(item, (Sequence, np.ndarray)) for item in array.flat):
             raise DimensionMismatchError(
                 f"{what} must be rectangular: pass rows of the same length"
             )
-        if any(item is None or isinstance(item, str | bytes) for item in array.flat):
+        if any(item is None or isinstance(item, (str, bytes)) for item in array.flat):
             raise TypeError(f"{what} must consist of numbers")
         try:
             return array.astype(np.float64)
@@ -198,7 +198,7 @@ def as_id_list(ids: int | Iterable[int]) -> list[int]:
     """One id or several, as Python integers; those out of range match nothing."""
     if isinstance(ids, np.ndarray):
         ids = ids.ravel().tolist()
-    elif isinstance(ids, int | np.integer):
+    elif isinstance(ids, (int, np.integer)):
         ids = [int(ids)]
     limit = 2**63 - 1
     return [check_integer("id", each, -limit, limit) for each in ids]
@@ -230,7 +230,7 @@ def _has_nul(value: object) -> bool:
         return "\0" in value
     if isinstance(value, Mapping):
         return any(_has_nul(key) or _has_nul(each) for key, each in value.items())
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return any(map(_has_nul, value))
     return False
 
@@ -244,7 +244,7 @@ def encode_documents(
     """One document, or None, for each of ``count`` vectors."""
     if metadata is None:
         return None
-    if isinstance(metadata, Mapping | str | bytes):
+    if isinstance(metadata, (Mapping, str, bytes)):
         raise TypeError("metadata must be a sequence with one mapping per vector")
     documents = []
     for number, document in enumerate(metadata):
@@ -326,7 +326,7 @@ def copy_blocks(
 def _with_documents(block: Any, documents: Documents) -> bytes:
     """Rows of different lengths: jsonb is its version, 1, and then text."""
     parts = []
-    for row, document in zip(block, documents, strict=True):
+    for row, document in zip(block, documents):
         parts.append(row.tobytes())
         if document is None:
             parts.append(_NULL)

@@ -35,7 +35,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Gener
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -47,11 +47,15 @@ from .options import IndexOptions, Metric, PathLike
 
 __all__ = ["AsyncVectorIndex"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
-Method = Callable[Concatenate[VectorIndex, P], T]
-AsyncMethod = Callable[Concatenate["AsyncVectorIndex", P], Coroutine[Any, Any, T]]
+# Python 3.9 has neither name, and only the type checker needs them.
+if TYPE_CHECKING:
+    from typing import Concatenate, ParamSpec
+
+    P = ParamSpec("P")
+    Method = Callable[Concatenate[VectorIndex, P], T]
+    AsyncMethod = Callable[Concatenate["AsyncVectorIndex", P], Coroutine[Any, Any, T]]
 
 # Reads that run at once; more wait for a thread.  The index itself limits its
 # connections (max_readers), so that more threads than that gain nothing.

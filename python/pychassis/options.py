@@ -12,7 +12,7 @@ import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +27,13 @@ __all__ = [
     "VectorLike",
 ]
 
-PathLike = str | os.PathLike[str]
-VectorLike = Sequence[float] | npt.NDArray[Any]
-MatrixLike = Sequence[VectorLike] | npt.NDArray[Any]
+PathLike = Union[str, "os.PathLike[str]"]
+VectorLike = Union[Sequence[float], npt.NDArray[Any]]
+MatrixLike = Union[Sequence[VectorLike], npt.NDArray[Any]]
 Metadata = Mapping[str, Any]
 Metric = Literal["l2", "cosine", "ip", "l1"]
 # done, total; True shows tqdm's bar on standard error if tqdm is installed.
-Progress = bool | Callable[[int, int], object]
+Progress = Union[bool, Callable[[int, int], object]]
 
 Ids = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]

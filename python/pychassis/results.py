@@ -66,7 +66,7 @@ class SearchBatch(Sequence[list[SearchResult]]):
         count = int(self.counts[index])
         ids = self.ids[index, :count].tolist()
         distances = self.distances[index, :count].tolist()
-        return [SearchResult(*pair) for pair in zip(ids, distances, strict=True)]
+        return [SearchResult(*pair) for pair in zip(ids, distances)]
 
     def __repr__(self) -> str:
         return f"SearchBatch(queries={len(self)}, k={self.ids.shape[1]})"

@@ -468,7 +468,7 @@ def test_an_iteration_that_is_left_or_cancelled(path: Path, vectors: Vectors) ->
         async with AsyncVectorIndex.open(path, 3) as index:
             await index.add_batch(rows)
             iteration = index.vectors(batch_size=100)
-            first, _ = await anext(aiter(iteration))
+            first, _ = await iteration.__aiter__().__anext__()
             assert first.tolist() == list(range(100))
             await iteration.aclose()  # type: ignore[attr-defined]
             await index.flush()

@@ -128,7 +128,7 @@ def test_server_killed_while_threads_search_and_add(directory: Path) -> None:
             before = list(searches)
             deadline = servers.Deadline(servers.PATIENCE)
             while not failures and any(
-                a == b for a, b in zip(searches, before, strict=False)
+                a == b for a, b in zip(searches, before)
             ):
                 assert not deadline.passed()
         stop.set()
@@ -227,7 +227,7 @@ def test_disk_full(small_disk: Path) -> None:
     balloon.unlink()
     # with space again nothing is missing: the buffer was kept
     index.flush()
-    for id_, row in zip(ids, data[500:], strict=False):
+    for id_, row in zip(ids, data[500:]):
         assert np.array_equal(index.get(id_), row)
     for row in data[500 + len(ids) :]:
         index.add(row)

@@ -211,7 +211,7 @@ def test_options_at_reopen(path: Path) -> None:
         lambda v: np.array(v, dtype=np.float16),
         lambda v: np.array(v, dtype=">f4"),
         lambda v: np.array([v, v], dtype=np.float32)[0],
-        lambda v: np.array(list(zip(v, v, strict=False)), dtype=np.float32)[:, 0],
+        lambda v: np.array(list(zip(v, v)), dtype=np.float32)[:, 0],
         lambda v: np.array([int(x * 4) for x in v], dtype=np.int32) / 4,
         lambda v: np.array(v, dtype=np.float32)[::-1][::-1],
         lambda v: array.array("f", v),

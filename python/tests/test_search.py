@@ -33,7 +33,7 @@ def test_rows_in_memory_have_the_distances_of_the_server(
             mixed = index.search(query, k=7)
             exact = exact_search(data, query, metric)[:7]
             assert [each.id for each in mixed] == [number for number, _ in exact]
-            for each, (_, distance) in zip(mixed, exact, strict=True):
+            for each, (_, distance) in zip(mixed, exact):
                 assert each.distance == pytest.approx(distance, rel=1e-4, abs=1e-5)
         index.flush()
         for query in queries:

@@ -251,7 +251,7 @@ def test_dataclass(name: str) -> None:
     documented = dataclasses.fields(space[name])
     ours = dataclasses.fields(getattr(pychassis, name))
     hints = typing.get_type_hints(getattr(pychassis, name))
-    for theirs, mine in zip(documented, ours, strict=False):
+    for theirs, mine in zip(documented, ours):
         assert (theirs.name, theirs.default) == (mine.name, mine.default)
         assert hints[mine.name] is theirs.type
     for extra in ours[len(documented) :]:

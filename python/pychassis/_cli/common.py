@@ -84,9 +84,9 @@ def _to_json(value: Any) -> Any:
 def table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:
     """Rows under headings, in columns as wide as needed."""
     texts = [[*map(str, head)], *([_cell(cell) for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*texts)]
     lines = (
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths))
         for line in texts
     )
     return "\n".join(line.rstrip() for line in lines)
