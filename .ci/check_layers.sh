@@ -76,7 +76,7 @@ only "$page_keepers" '\<(ConditionalLockBuffer|LockBuffer|LockBufferForCleanup) 
 only "$page_keepers" '\<PageInit *\(|->pd_(lower|upper|special)' pg
 
 # Written as it will stay.
-if grep -rnE '\b(TODO|FIXME|XXX)\b' src sql test bench demo tools python \
+if grep -rnE '\b(TODO|FIXME|XXX)\b' src sql pgvector test bench demo tools python \
 	--include='*.[ch]' --include='*.sql' --include='*.sh' --include='*.p[lmy]' \
 	--include='*.spec' 2>/dev/null; then
 	echo "unfinished work is marked in the sources" >&2
@@ -84,7 +84,7 @@ if grep -rnE '\b(TODO|FIXME|XXX)\b' src sql test bench demo tools python \
 fi
 
 # Every source says what it is and under which licence.
-find src test bench demo tools .ci -name '*.[ch]' -o -name '*.sh' \
+find src pgvector test bench demo tools .ci -name '*.[ch]' -o -name '*.sh' \
 	-o -name '*.p[lm]' >"$found"
 while read -r file; do
 	if ! grep -q 'SPDX-License-Identifier: Apache-2.0 OR MIT' "$file"; then

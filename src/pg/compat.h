@@ -77,6 +77,13 @@ typedef RelFileNode ChsRelLocator;
 #define CHS_TAG_FORK(tag) ((tag)->forkNum)
 #endif
 
+/* Space for a block that smgr writes: since 16 aligned as direct I/O wants it. */
+#if PG_VERSION_NUM >= 160000
+typedef PGIOAlignedBlock ChsIOBlock;
+#else
+typedef PGAlignedBlock ChsIOBlock;
+#endif
+
 /* 15 turned the warning about unknown settings into a reserved prefix. */
 #if PG_VERSION_NUM >= 150000
 #define CHS_RESERVE_SETTINGS(prefix) MarkGUCPrefixReserved(prefix)

@@ -46,8 +46,9 @@ dynamic_shared_memory_type = posix
 
 Returns a running PostgreSQL::Test::Cluster node, the extension created in
 database postgres.  Options: start => 0 and extension => 0 leave those steps
-out; conf => TEXT is appended to postgresql.conf; anything else is handed to
-init(), for example allows_streaming => 1.
+out; conf => TEXT is appended to postgresql.conf; install_path => DIR takes the
+programs from DIR/bin, not from PATH; anything else is handed to init(), for
+example allows_streaming => 1.
 
 =cut
 
@@ -58,7 +59,10 @@ sub new_node
 	my $extension = delete $options{extension} // 1;
 	my $conf = delete $options{conf} // '';
 
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my %where = map { $_ => delete $options{$_} }
+	  grep { exists $options{$_} } qw(install_path);
+
+	my $node = PostgreSQL::Test::Cluster->new($name, %where);
 	$node->init(%options);
 	$node->append_conf('postgresql.conf', $shared_conf . $conf . "\n");
 	return $node unless $start;

@@ -14,7 +14,10 @@ CREATE INDEX ON err USING chassis (v) INCLUDE (id);
 CREATE UNIQUE INDEX ON err USING chassis (v);
 CREATE INDEX ON err USING chassis (v DESC);
 CREATE INDEX ON err USING chassis (v NULLS FIRST);
+-- the message names the operator with its schema from 18 on
+\set VERBOSITY sqlstate
 ALTER TABLE err ADD EXCLUDE USING chassis (v WITH =);
+\set VERBOSITY default
 CREATE INDEX ON err USING chassis ((w::vector(3)));
 CREATE INDEX ON err USING chassis ((w::vector(2)));
 

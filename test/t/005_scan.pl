@@ -313,8 +313,18 @@ $node->safe_psql(
 	'postgres', q{
 	CREATE TABLE turned (LIKE items);
 	CREATE INDEX turned_idx ON turned USING chassis (embedding vector_l2_ops);
-	INSERT INTO turned SELECT * FROM items WHERE id < 50000 ORDER BY id
-		LIMIT 1002;
+	-- up to the very row: each later one links some, and how many rows it takes
+	-- depends on which pages the backend fills
+	DO $$
+	DECLARE
+		item items;
+	BEGIN
+		FOR item IN SELECT * FROM items WHERE id < 50000 ORDER BY id LOOP
+			INSERT INTO turned VALUES (item.*);
+			EXIT WHEN EXISTS (SELECT FROM chassis_index_info('turned_idx')
+				WHERE name = 'phase' AND value = 'graph');
+		END LOOP;
+	END $$;
 	ANALYZE turned});
 my $unlinked = q{SELECT value::integer FROM chassis_index_info('turned_idx')
 	WHERE name = 'level_0_unlinked'};

@@ -176,7 +176,7 @@ graph_fixture_create(const GraphParams *params, const GraphRows *rows)
 	ChsMemParams mem = {
 		.m = params->m,
 		.code_bytes = (uint32_t) chs_code_bytes(rows->dim, params->bits),
-		.vector_bytes = rows->dim * (uint32_t) sizeof(float)};
+		.row_bytes = rows->dim * (uint32_t) sizeof(float)};
 	size_t bytes = chs_mem_estimate(&mem, params->room);
 
 	fixture->params = *params;
@@ -217,22 +217,16 @@ graph_fixture_node(GraphFixture *fixture, uint32_t row, ChsFactors *factors)
 	const ChsModel *model = &fixture->model;
 	static const uint8_t no_tid[6];
 	ChsNewNode node = {.existing = {CHS_NODE_NONE, 0},
-					   .hash = fixture->hash_salt,
 					   .down = {CHS_NODE_NONE, 0}};
 
-	node.vector = fixture->rows->values + (size_t) row * model->dim;
-	(void) chs_encode(model, node.vector, fixture->encode_mem, fixture->code,
+	node.row = fixture->rows->values + (size_t) row * model->dim;
+	(void) chs_encode(model, node.row, fixture->encode_mem, fixture->code,
 					  factors);
 	node.tid = no_tid;
 	node.code = fixture->code;
 	node.factors = factors;
-	for (uint32_t j = 0; j < model->dim; j++)
-	{
-		uint32_t bits;
-
-		memcpy(&bits, &node.vector[j], sizeof(bits));
-		node.hash = chs_mix64(node.hash ^ bits);
-	}
+	node.hash = fixture->hash_salt ^
+				chs_row_hash(node.row, model->dim * sizeof(float));
 	return node;
 }
 
@@ -262,7 +256,7 @@ graph_fixture_insert(GraphFixture *fixture, uint32_t row, ChsNodeRef *ref)
 		node.existing.version = chs_mem_slot(mem, 0, id)->version;
 	}
 	(void) chs_query_init(&fixture->query, fixture->query_mem, &fixture->model,
-						  node.vector);
+						  node.row);
 	result = chs_graph_insert(&fixture->graph, &node, &fixture->query, level,
 							  ref);
 	if (result == CHS_INSERT_NEW && fixture->nunused > 0)

@@ -78,7 +78,7 @@ mem_fixture_create(const MemFixtureParams *params)
 								   .ef_construction = params->ef_construction,
 								   .seed = params->seed};
 	ChsMemParams mem_params = {.m = params->m,
-							   .vector_bytes = (uint32_t) row_bytes};
+							   .row_bytes = (uint32_t) row_bytes};
 
 	fixture->params = *params;
 	fixture->arena = arena_malloc_create();
@@ -121,20 +121,14 @@ encode_row(MemFixture *fixture, uint32_t row)
 	uint8_t *tid = chs_alloc_zero(arena, 6);
 	ChsNewNode node = {.existing = {CHS_NODE_NONE, 0}};
 
-	node.vector = fixture->values + (size_t) row * model->dim;
-	chs_encode(model, node.vector, scratch, code, factors);
+	node.row = fixture->values + (size_t) row * model->dim;
+	chs_encode(model, node.row, scratch, code, factors);
 	memcpy(tid, &row, sizeof(row));
 	node.tid = tid;
 	node.code = code;
 	node.factors = factors;
 	node.down.id = CHS_NODE_NONE;
-	for (uint32_t j = 0; j < model->dim; j++)
-	{
-		uint32_t bits;
-
-		memcpy(&bits, &node.vector[j], sizeof(bits));
-		node.hash = chs_mix64(node.hash ^ bits);
-	}
+	node.hash = chs_row_hash(node.row, model->dim * sizeof(float));
 	return node;
 }
 
@@ -206,7 +200,7 @@ mem_fixture_insert(MemFixture *fixture, uint32_t row, ChsNodeRef *ref)
 
 	assert(promised);
 	(void) promised;
-	chs_query_init(&query, query_mem, &fixture->model, node.vector);
+	chs_query_init(&query, query_mem, &fixture->model, node.row);
 	result = chs_graph_insert(&fixture->graph, &node, &query, level, ref);
 	chs_mem_settle(mem, level);
 	return result;
@@ -227,5 +221,5 @@ OracleQuery
 mem_fixture_oracle(const MemFixture *fixture)
 {
 	return (OracleQuery){&fixture->rows, fixture->params.metric,
-						 fixture->query.vector};
+						 fixture->query.row};
 }

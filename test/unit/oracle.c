@@ -50,6 +50,9 @@ oracle_key(ChsMetric metric, const float *a, const float *b, size_t dim)
 			return isnan(ab) ? ab : 1.0 - fmax(-1.0, fmin(1.0, ab));
 		case CHS_METRIC_L1:
 			return l1;
+		case CHS_METRIC_HAMMING:
+		case CHS_METRIC_JACCARD:
+			break;
 	}
 	fprintf(stderr, "oracle: metric %d does not exist\n", (int) metric);
 	exit(2);

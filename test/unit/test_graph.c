@@ -194,7 +194,7 @@ test_add_duplicate(void)
 
 		node = graph_fixture_node(fixture, 0, &factors);
 		(void) chs_query_init(&fixture->query, fixture->query_mem,
-							  &fixture->model, node.vector);
+							  &fixture->model, node.row);
 		CHECK(!chs_graph_add_duplicate(&fixture->graph, &node, &fixture->query,
 									   32, &ref));
 		graph_fixture_insert_rows(fixture, 0, 900);
@@ -204,7 +204,7 @@ test_add_duplicate(void)
 
 			node = graph_fixture_node(fixture, row, &factors);
 			(void) chs_query_init(&fixture->query, fixture->query_mem,
-								  &fixture->model, node.vector);
+								  &fixture->model, node.row);
 			found = chs_graph_add_duplicate(&fixture->graph, &node,
 											&fixture->query, 32, &ref);
 			CHECK(!found || ref.id == row);
@@ -240,7 +240,7 @@ test_equal_but_apart(void)
 	node = graph_fixture_node(fixture, 1, &factors);
 	node.hash = chs_mem_slot(&fixture->mem, 0, 0)->hash;
 	(void) chs_query_init(&fixture->query, fixture->query_mem, &fixture->model,
-						  node.vector);
+						  node.row);
 	CHECK(!chs_graph_add_duplicate(&fixture->graph, &node, &fixture->query, 32,
 								   &ref));
 	graph_fixture_destroy(fixture);

@@ -601,6 +601,31 @@ test_inner_product_as_l2(ChsArena *arena)
 	arena_malloc_reset(arena);
 }
 
+/* A few rows very far away have no say in the mean and the steps. */
+static void
+test_far_rows(ChsArena *arena)
+{
+	const ChsMetric metrics[] = {CHS_METRIC_L2, CHS_METRIC_IP, CHS_METRIC_L1};
+	const float sizes[] = {1e3f, 1e6f, 1e12f};
+
+	for (int m = 0; m < COUNT(metrics); m++)
+		for (int s = 0; s < COUNT(sizes); s++)
+		{
+			float *rows = draw_rows(203, 24, 5, arena);
+			ChsModel plain = train(metrics[m], 4, 24, rows, 200, arena);
+			ChsModel all;
+
+			for (uint32_t i = 200 * 24; i < 203 * 24; i++)
+				rows[i] = sizes[s];
+			all = train(metrics[m], 4, 24, rows, 203, arena);
+			for (uint32_t i = 0; i < 24; i++)
+				CHECK_NEAR(all.mean[i], plain.mean[i], 1e-5);
+			for (uint32_t i = 0; i < 24 && metrics[m] == CHS_METRIC_L1; i++)
+				CHECK_NEAR(all.step[i], plain.step[i], 1e-5);
+			arena_malloc_reset(arena);
+		}
+}
+
 int
 main(void)
 {
@@ -611,6 +636,7 @@ main(void)
 	test_rotation_seed(arena);
 	test_same_on_every_set(arena);
 	test_mean(arena);
+	test_far_rows(arena);
 	test_finish(arena);
 	test_factors(arena);
 	test_refused(arena);

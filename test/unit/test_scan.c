@@ -49,7 +49,7 @@ create_linked(ChsMetric metric, int bits)
 static double
 get_key(const MemFixture *fx, ChsNodeId id)
 {
-	return oracle_key(fx->params.metric, fx->query.vector,
+	return oracle_key(fx->params.metric, fx->query.row,
 					  fx->values + (size_t) id * DIM, DIM);
 }
 

@@ -90,8 +90,7 @@ test_read(int bits)
 		CHECK(memcmp(nodes[i].factors, &factors, sizeof(factors)) == 0);
 		CHECK((uintptr_t) nodes[i].code % 16 == 0);
 		CHECK_NEAR(keys[ids[i]],
-				   oracle_key(CHS_METRIC_L2, vector, fx->query.vector, 40),
-				   1e-4);
+				   oracle_key(CHS_METRIC_L2, vector, fx->query.row, 40), 1e-4);
 		CHECK_EQ(store->ops->neighbors(store, 0, ids[i], neighbors), 2);
 		CHECK_EQ(neighbors[0], ids[i]);
 		CHECK_EQ(neighbors[1], ids[i] / 2);
@@ -196,14 +195,14 @@ test_life(void)
 	node.existing = (ChsNodeRef){ref.id, 1};
 	node.tid = tid;
 	node.code = chs_alloc_zero(fx->arena, chs_code_bytes(40, 4));
-	node.vector = fx->values;
+	node.row = fx->values;
 	node.hash = 77;
 	node = (ChsNewNode){.existing = node.existing,
 						.tid = tid,
 						.hash = 77,
 						.factors = &factors,
 						.code = node.code,
-						.vector = fx->values};
+						.row = fx->values};
 	ref = store->ops->publish(store, 0, &node);
 	CHECK_EQ(ref.id, 0);
 	CHECK_EQ(ref.version, 1);
@@ -267,17 +266,17 @@ keep_tid(void *context, ChsNodeRef to, const uint8_t *tid)
 }
 
 static void
-place_vector(void *context, ChsNodeId id, const ChsNewNode *node)
+place_row(void *context, ChsNodeId id, const ChsNewNode *node)
 {
 	Callbacks *seen = context;
 
 	seen->placed++;
-	CHECK(node->vector == seen->fx->values + (size_t) id * 40);
+	CHECK(node->row == seen->fx->values + (size_t) id * 40);
 	/* nobody sees it yet */
 	CHECK_EQ(chs_mem_slot(&seen->fx->mem, 0, id)->state, CHS_SLOT_FREE);
 }
 
-static const float *
+static const void *
 give_vector(void *context, ChsNodeId id)
 {
 	return ((Callbacks *) context)->fx->values + (size_t) id * 40;
@@ -292,17 +291,17 @@ test_duplicate(int source)
 	ChsMemParams params = {8, (uint32_t) chs_code_bytes(40, 4), 0};
 	Callbacks seen = {.fx = fx};
 	uint8_t tid[6] = {9};
-	ChsNewNode node = {.tid = tid, .vector = fx->values + 40};
+	ChsNewNode node = {.tid = tid, .row = fx->values + 40};
 	ChsNodeRef ref;
 	float other[40];
 
 	if (source > 0)
 		chs_mem_create(&fx->mem, fx->area, fx->area_bytes, &params, &fx->model);
 	fx->mem.context = &seen;
-	fx->mem.place_vector = place_vector;
+	fx->mem.place_row = place_row;
 	fx->mem.extra_tid = keep_tid;
 	if (source == 1)
-		fx->mem.vector = give_vector;
+		fx->mem.row = give_vector;
 	mem_fixture_publish(fx, 0, NULL, 0);
 	ref = mem_fixture_publish(fx, 1, NULL, 0);
 	CHECK_EQ(seen.placed, 2);
@@ -310,11 +309,11 @@ test_duplicate(int source)
 	CHECK(store->ops->add_duplicate(store, ref, &node));
 	CHECK_EQ(seen.extra, 1);
 	CHECK_EQ(seen.tid, 9);
-	memcpy(other, node.vector, sizeof(other));
+	memcpy(other, node.row, sizeof(other));
 	other[39] += 1.0f;
-	node.vector = other;
+	node.row = other;
 	CHECK_EQ(store->ops->add_duplicate(store, ref, &node), source == 2);
-	node.vector = fx->values + 40;
+	node.row = fx->values + 40;
 	node.hash++;
 	CHECK(!store->ops->add_duplicate(store, ref, &node));
 	node.hash--;

@@ -27,14 +27,18 @@
  * What an index orders by.  The number is stored on disk: never renumber.
  *
  * Inside core a distance is a "key", monotone in the operator's value and
- * cheaper: L2 squared; the negative inner product; 1 - cosine; the L1 sum.
+ * cheaper: L2 squared; the negative inner product; 1 - cosine; the L1 sum; of
+ * bit strings, and of nothing else, the bits that differ, and 1 - the share of
+ * bits in common.
  */
 typedef enum ChsMetric
 {
 	CHS_METRIC_L2 = 0,
 	CHS_METRIC_IP = 1,
 	CHS_METRIC_COSINE = 2,
-	CHS_METRIC_L1 = 3
+	CHS_METRIC_L1 = 3,
+	CHS_METRIC_HAMMING = 4,
+	CHS_METRIC_JACCARD = 5
 } ChsMetric;
 
 typedef enum ChsIsa
@@ -132,7 +136,7 @@ extern const char *chs_isa_rejected(void);
 /*
  * The key of two vectors of n floats under a metric (see ChsMetric), in
  * double as the operators return it.  A zero norm under cosine gives NaN, as
- * the SQL function does.
+ * the SQL function does, and so does a metric of bit strings.
  */
 extern double chs_distance_key(ChsMetric metric, const float *a,
 							   const float *b, size_t n);

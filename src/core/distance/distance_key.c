@@ -47,8 +47,11 @@ chs_distance_key(ChsMetric metric, const float *a, const float *b, size_t n)
 			return finish_cosine(sums);
 		case CHS_METRIC_L1:
 			return (double) kernels->l1_f32(a, b, n);
+		case CHS_METRIC_HAMMING:
+		case CHS_METRIC_JACCARD:
+			break;
 	}
-	/* not a metric: a value that no comparison can mistake for a distance */
+	/* not a metric of these: nothing that can be mistaken for a distance */
 	return (double) NAN;
 }
 
@@ -70,6 +73,9 @@ chs_distance_key_f16(ChsMetric metric, const ChsHalf *a, const ChsHalf *b,
 			return finish_cosine(sums);
 		case CHS_METRIC_L1:
 			return (double) kernels->l1_f16(a, b, n);
+		case CHS_METRIC_HAMMING:
+		case CHS_METRIC_JACCARD:
+			break;
 	}
 	return (double) NAN;
 }
@@ -90,6 +96,9 @@ chs_distance_key_sparse(ChsMetric metric, const ChsSparse *a, const ChsSparse *b
 			return finish_cosine(sums);
 		case CHS_METRIC_L1:
 			return (double) chs_l1_sparse(a, b);
+		case CHS_METRIC_HAMMING:
+		case CHS_METRIC_JACCARD:
+			break;
 	}
 	return (double) NAN;
 }

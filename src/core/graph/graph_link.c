@@ -90,9 +90,8 @@ chs_link_view(ChsGraph *graph, const ChsQuery *query, const uint8_t *code,
 		return query;
 	work->view_model = *graph->store->model;
 	work->view_model.metric = CHS_METRIC_L2;
-	if (query->vector == NULL ||
-		!chs_query_init(&work->view, work->view_mem, &work->view_model,
-						query->vector))
+	if (query->row == NULL || !chs_query_init(&work->view, work->view_mem,
+											  &work->view_model, query->row))
 		chs_query_from_code(&work->view, work->view_mem, &work->view_model,
 							code, factors);
 	return &work->view;

@@ -68,7 +68,7 @@ extern void chs_link_found(ChsGraph *graph, int level);
  * The query to search with for a node's neighbourhood, and for a node with an
  * equal vector: `query`, which stands for that node, unless the metric is the
  * inner product, under which the nearest of a vector are the long ones and
- * not those around it.  Then one by L2 from query->vector, or else from the
+ * not those around it.  Then one by L2 from query->row, or else from the
  * code; valid until the next call.
  */
 extern const ChsQuery *chs_link_view(ChsGraph *graph, const ChsQuery *query,

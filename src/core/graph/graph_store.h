@@ -58,7 +58,7 @@ typedef struct ChsNodeCopy
 	ChsNodeRef down; /* level >= 1 */
 	uint64_t hash;
 	ChsFactors *factors;
-	uint8_t *code; /* model's code bytes (the vector when bits = 32) */
+	uint8_t *code; /* model's code bytes (the row when bits = 32) */
 } ChsNodeCopy;
 
 /* A copy of a neighbour list, anchors marked. */
@@ -100,8 +100,8 @@ typedef struct ChsNewNode
 	uint64_t hash;
 	const ChsFactors *factors;
 	const uint8_t *code;
-	const float *vector; /* as the column has it, dim floats (level 0) */
-	ChsNodeRef down;     /* level >= 1 */
+	const void *row; /* as the column has it (level 0) */
+	ChsNodeRef down; /* level >= 1 */
 	const ChsEdge *edges;
 	int nedges;
 } ChsNewNode;
@@ -156,7 +156,7 @@ typedef struct ChsStoreOps
 				 ChsEditResult *results);
 
 	/*
-	 * Exact keys of n level-0 nodes against query->vector; +infinity for one
+	 * Exact keys of n level-0 nodes against query->row; +infinity for one
 	 * that must not be returned (vanished, not visible).
 	 */
 	void (*exact)(ChsStore *store, const ChsQuery *query,
@@ -171,7 +171,7 @@ typedef struct ChsStoreOps
 
 	/*
 	 * Adds node's TID to the level-0 node `to`, if that is still live at that
-	 * version and its vector is equal byte for byte (-0 differs from 0).
+	 * version and its row is equal byte for byte (-0 differs from 0).
 	 * False if not.
 	 */
 	bool (*add_duplicate)(ChsStore *store, ChsNodeRef to,
@@ -201,7 +201,7 @@ struct ChsStore
 static inline size_t
 chs_node_copy_bytes(const ChsModel *model)
 {
-	return (sizeof(ChsFactors) + chs_code_bytes(model->dim, model->bits) + 63) &
+	return (sizeof(ChsFactors) + chs_model_code_bytes(model) + 63) &
 		   ~(size_t) 63;
 }
 

@@ -68,7 +68,7 @@ typedef struct ChsSlotHeader
 	uint16_t down_version; /* level >= 1: version of `down` */
 	uint32_t overflow;     /* level 0: where further TIDs are, 0 = nowhere */
 	uint32_t down;         /* level >= 1: this node's number one level below */
-	uint64_t hash;         /* of the vector's bytes as the column has them */
+	uint64_t hash;         /* of the row's bytes as the column has them */
 } ChsSlotHeader;
 
 static_assert(sizeof(ChsSlotHeader) == 32, "slot header is 32 bytes on disk");

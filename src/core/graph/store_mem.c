@@ -8,7 +8,7 @@
  *  - A slot that is free or reserved belongs to its publisher, who fills it
  *	  with plain stores and then release-stores its state.  Readers
  *	  acquire-load the state first and leave such a slot alone.
- *  - From then on factors, code and vector never change.
+ *  - From then on factors, code and row never change.
  *  - Edges and degree of a published slot change only under the slot's spin
  *	  bit, by release stores.  neighbors() reads them without the bit: it may
  *	  see a mixture of two lists, every member of which is a node, and a search
@@ -32,16 +32,16 @@
  */
 #define PREFETCH_LINES 16
 
-/* Where the area keeps the exact vector of a level-0 node; NULL: nowhere. */
-static float *
-find_vector(const ChsMemShared *shared, ChsNodeId id)
+/* Where the area keeps the exact row of a level-0 node; NULL: nowhere. */
+static void *
+find_row(const ChsMemShared *shared, ChsNodeId id)
 {
 	uint32_t index = id & ((UINT32_C(1) << shared->shift[0]) - 1);
 
-	if (shared->params.vector_bytes == 0)
+	if (shared->params.row_bytes == 0)
 		return NULL;
-	return (float *) (chs_mem_chunk(shared, 0, id) + shared->vectors +
-					  (size_t) index * shared->params.vector_bytes);
+	return chs_mem_chunk(shared, 0, id) + shared->rows +
+		   (size_t) index * shared->params.row_bytes;
 }
 
 static inline uint8_t
@@ -272,25 +272,25 @@ read_list(ChsStore *store, int level, ChsNodeId id, ChsList *out)
 	chs_mem_unlock(&slot->lock);
 }
 
-/* ---- exact vectors ---- */
+/* ---- exact rows ---- */
 
-/* The vector of a node whoever keeps it, or NULL. */
-static const float *
-get_vector(const ChsMemStore *mem, ChsNodeId id)
+/* The row of a node whoever keeps it, or NULL. */
+static const void *
+get_row(const ChsMemStore *mem, ChsNodeId id)
 {
 	const ChsMemShared *shared = mem->shared;
-	const float *vector = find_vector(shared, id);
+	const ChsModel *model = mem->store.model;
+	const void *row = find_row(shared, id);
 
-	if (vector == NULL && mem->vector != NULL)
-		vector = mem->vector(mem->context, id);
-	if (vector == NULL && mem->store.model->bits == CHS_BITS_NONE)
-		vector = (const float *) chs_slot_code(&shared->layout[0],
-											   chs_mem_find(shared, 0, id));
-	return vector;
+	if (row == NULL && mem->row != NULL)
+		row = mem->row(mem->context, id);
+	if (row == NULL && chs_codes_are_rows(model->row, model->bits))
+		row = chs_slot_code(&shared->layout[0], chs_mem_find(shared, 0, id));
+	return row;
 }
 
 /*
- * The key of one node.  With no vector to be had the estimate has to do.  A
+ * The key of one node.  With no row to be had the estimate has to do.  A
  * key that overflows is brought back into range: +infinity would say that the
  * node must not be returned.
  */
@@ -298,17 +298,17 @@ static double
 compute_key(const ChsMemStore *mem, const ChsQuery *query, ChsNodeId id)
 {
 	const ChsModel *model = mem->store.model;
-	const float *vector = get_vector(mem, id);
+	const void *row = get_row(mem, id);
 	double key;
 
-	if (vector == NULL)
+	if (row == NULL)
 	{
 		ChsScored scored;
 
 		score_nodes((ChsStore *) mem, 0, query, &id, 1, &scored);
 		return scored.est;
 	}
-	key = chs_distance_key(model->metric, query->vector, vector, model->dim);
+	key = chs_row_key(model->row, model->metric, query->row, row, model->dim);
 	return key < DBL_MAX ? key : DBL_MAX;
 }
 
@@ -393,7 +393,7 @@ publish_node(ChsStore *store, int level, const ChsNewNode *node)
 											   __ATOMIC_ACQ_REL)
 						  : node->existing.id;
 	ChsSlotHeader *slot = chs_mem_find(shared, level, id);
-	float *vector = level == 0 ? find_vector(shared, id) : NULL;
+	void *row = level == 0 ? find_row(shared, id) : NULL;
 
 	if (level == 0 && node->tid != NULL)
 		memcpy(slot->tid, node->tid, sizeof(slot->tid));
@@ -402,11 +402,11 @@ publish_node(ChsStore *store, int level, const ChsNewNode *node)
 	slot->hash = node->hash;
 	memcpy(chs_slot_factors(layout, slot), node->factors, sizeof(ChsFactors));
 	memcpy(chs_slot_code(layout, slot), node->code, layout->code_bytes);
-	if (vector != NULL && node->vector != NULL)
-		memcpy(vector, node->vector, shared->params.vector_bytes);
+	if (row != NULL && node->row != NULL)
+		memcpy(row, node->row, shared->params.row_bytes);
 	write_edges(slot, layout, node->edges, node->nedges);
-	if (level == 0 && is_new && mem->place_vector != NULL)
-		mem->place_vector(mem->context, id, node);
+	if (level == 0 && is_new && mem->place_row != NULL)
+		mem->place_row(mem->context, id, node);
 	__atomic_store_n(&slot->state, (uint8_t) CHS_SLOT_LIVE, __ATOMIC_RELEASE);
 	return (ChsNodeRef){id, load_version(slot)};
 }
@@ -416,14 +416,15 @@ add_duplicate(ChsStore *store, ChsNodeRef to, const ChsNewNode *node)
 {
 	ChsMemStore *mem = (ChsMemStore *) store;
 	const ChsSlotHeader *slot = chs_mem_find(mem->shared, 0, to.id);
-	const float *vector;
+	const ChsModel *model = store->model;
+	const void *row;
 
 	if (load_state(slot) != CHS_SLOT_LIVE ||
 		load_version(slot) != to.version || slot->hash != node->hash)
 		return false;
-	vector = get_vector(mem, to.id);
-	if (vector != NULL && node->vector != NULL &&
-		memcmp(vector, node->vector, store->model->dim * sizeof(float)) != 0)
+	row = get_row(mem, to.id);
+	if (row != NULL && node->row != NULL &&
+		!chs_row_equal(model->row, row, node->row, model->dim))
 		return false;
 	if (mem->extra_tid != NULL)
 		mem->extra_tid(mem->context, to, node->tid);

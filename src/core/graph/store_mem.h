@@ -29,8 +29,8 @@ typedef struct ChsMemShared ChsMemShared;
 typedef struct ChsMemParams
 {
 	int m;
-	uint32_t code_bytes;   /* model's; for bits = 32 the vector is kept */
-	uint32_t vector_bytes; /* keep exact vectors too (tests), or 0 */
+	uint32_t code_bytes; /* model's; where codes are rows the row is kept */
+	uint32_t row_bytes;  /* keep exact rows too (tests), or 0 */
 } ChsMemParams;
 
 /* A process's handle on the area. */
@@ -40,11 +40,11 @@ typedef struct ChsMemStore
 	ChsMemShared *shared;
 
 	/*
-	 * Exact vector of a level-0 node for exact() and add_duplicate()'s
+	 * Exact row of a level-0 node for exact() and add_duplicate()'s
 	 * comparison, when the area keeps none; NULL makes exact() use what the
 	 * area has and add_duplicate() trust the 64-bit hash.
 	 */
-	const float *(*vector)(void *context, ChsNodeId id);
+	const void *(*row)(void *context, ChsNodeId id);
 	void *context;
 
 	/*
@@ -56,10 +56,10 @@ typedef struct ChsMemStore
 
 	/*
 	 * Called by a level-0 publish() with the new number before anybody can see
-	 * the node, so that the caller can put the exact vector where it belongs.
+	 * the node, so that the caller can put the exact row where it belongs.
 	 * NULL: nothing to do.
 	 */
-	void (*place_vector)(void *context, ChsNodeId id, const ChsNewNode *node);
+	void (*place_row)(void *context, ChsNodeId id, const ChsNewNode *node);
 } ChsMemStore;
 
 /*

@@ -48,7 +48,7 @@ count_chunk_bytes(const ChsMemParams *params, int level, uint64_t nodes)
 	uint64_t bytes = round_to_line(nodes * layout.slot_bytes);
 
 	if (level == 0)
-		bytes += round_to_line(nodes * params->vector_bytes);
+		bytes += round_to_line(nodes * params->row_bytes);
 	return bytes;
 }
 
@@ -175,8 +175,8 @@ chs_mem_create(ChsMemStore *mem, void *area, size_t bytes,
 	shared->params = *params;
 	memcpy(shared->layout, plan.layout, sizeof(shared->layout));
 	memcpy(shared->shift, plan.shift, sizeof(shared->shift));
-	shared->vectors = round_to_line((uint64_t) plan.layout[0].slot_bytes
-									<< plan.shift[0]);
+	shared->rows = round_to_line((uint64_t) plan.layout[0].slot_bytes
+								 << plan.shift[0]);
 	/* an area too small for the tables has no room for a node either */
 	shared->full = used + plan.table_bytes > bytes;
 	for (int level = 0; level < CHS_MAX_LEVELS && !shared->full; level++)

@@ -37,7 +37,7 @@ struct ChsMemShared
 	ChsMemParams params;
 	ChsSlotLayout layout[2]; /* level 0, upper levels */
 	uint32_t shift[2];       /* log2 of a chunk's nodes */
-	uint64_t vectors;        /* in a level-0 chunk: place of the vectors */
+	uint64_t rows;           /* in a level-0 chunk: place of the exact rows */
 	uint64_t duplicates;     /* atomic: TIDs forgotten */
 	uint8_t lock;            /* the area's spin bit */
 	uint8_t full;            /* atomic */

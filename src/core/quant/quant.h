@@ -1,21 +1,23 @@
 /*
  * quant.h
- *	  Vectors to small codes, and distances estimated from the codes.
+ *	  Rows to small codes, and distances estimated from the codes.
  *
- * A model is what one index needs to encode: dimensions, bits, metric, seed
- * of the rotation and the mean of a sample.  A code is opaque bytes plus four
- * floats of factors.  A query is prepared once and then scored against many
- * codes; the estimate comes with the standard deviation of its error.
+ * A model is what one index needs to encode: kind of row, dimensions, bits,
+ * metric, seed of the rotation and the mean of a sample.  A code is opaque
+ * bytes plus four floats of factors.  A query is prepared once and then scored
+ * against many codes; the estimate comes with the standard deviation of its
+ * error.
  *
- * bits = 32 means "no quantization": the code is the vector itself (dim
- * floats) and the estimate is exact with error 0, so that the graph code needs
- * no second path.
+ * Where no quantization is wanted (bits = 32), or none is possible (bit
+ * strings), the code is the row itself and the estimate is exact with error 0,
+ * so that the graph code needs no second path.
  *
  * Nothing here knows of graphs, pages or how codes are stored; alignment of
  * codes and factors is not assumed beyond 4 bytes.
  *
- * Papers: Gao & Long 2024 (RaBitQ), Gao et al. 2025 (extended RaBitQ); see
- * README.md for the derivation, the error bound and what differs.
+ * Papers: Gao & Long 2024 (RaBitQ), Gao et al. 2025 (extended RaBitQ), Charikar
+ * et al. 2002 (count sketch); see README.md for the derivation, the error bound
+ * and what differs.
  *
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  */
@@ -28,8 +30,15 @@
 
 #include "core/base/arena.h"
 #include "core/distance/distance.h"
+#include "core/distance/row.h"
 
-#define CHS_BITS_NONE 32 /* full vectors, no codes */
+#define CHS_BITS_NONE 32 /* the rows themselves, no codes */
+
+/*
+ * Sparse rows of more dimensions than this are encoded as a sketch of so many
+ * (see README.md, "Sparse rows").  On disk by way of the codes.
+ */
+#define CHS_SKETCH_DIM 1024
 
 /*
  * What encoding needs.  The arrays belong to the caller and must outlive the
@@ -38,12 +47,14 @@
 typedef struct ChsModel
 {
 	ChsMetric metric;
-	uint8_t bits;      /* 1, 2, 4, 8 or CHS_BITS_NONE */
-	uint32_t dim;      /* dimensions of the column */
+	ChsRowKind row;
+	uint8_t bits;      /* 1, 2, 4, 8 or CHS_BITS_NONE; of bit strings 1 */
+	uint32_t dim;      /* dimensions that are encoded: chs_encoded_dim() */
+	uint32_t row_dim;  /* of the column; 0: the same */
 	uint32_t code_dim; /* dimensions of a code: dim rounded up to 64 */
-	uint64_t seed;     /* of the rotation's signs */
+	uint64_t seed;     /* of the rotation's signs, and of the sketch */
 	float mean_norm2;  /* |mean|^2 */
-	const float *mean; /* dim floats */
+	const float *mean; /* dim floats; NULL where codes are rows */
 	const float *step; /* L1 only: dim floats, width of one level; else NULL */
 } ChsModel;
 
@@ -55,10 +66,12 @@ typedef struct ChsModel
  * norm2 = |o|^2; scale = |o|^2 / <c, o> (0 when o = 0);
  * err = |o| sqrt((1 - cos^2) / (cos^2 (D - 1))) with cos between c and o, so
  * that the standard deviation of an estimated <o, q> is err |q|;
- * add = <o, mean> (inner product metric, else 0).
+ * add = <o, mean> (inner product metric, and sketches; else 0).
  * L1: err = root of the sum of squared residuals; add = how far, in sum, the
- * vector lies outside the grid; the rest 0.
+ * vector lies outside the grid, of sparse rows the sum of all residuals; the
+ * rest 0.
  * bits = 32: scale = 1 / |vector| under cosine (else 1), the rest 0.
+ * Bit strings: all 0.
  */
 typedef struct ChsFactors
 {
@@ -82,7 +95,7 @@ typedef struct ChsL1Query
 
 /*
  * A prepared query.  `mem` of chs_query_bytes() holds its arrays; it is
- * self-contained but for the model (and the vector, see chs_query_init).
+ * self-contained but for the model (and the row, see chs_query_init).
  * Readers outside this folder need none of the fields.
  *
  * With v = sum of 2 c q8 over the dimensions, an integer, and g = dot_unit *
@@ -92,11 +105,11 @@ typedef struct ChsL1Query
 typedef struct ChsQuery
 {
 	const ChsModel *model;
-	const float *vector; /* the exact query, NULL if from a code */
-	const int8_t *q8;    /* code_dim values, 64-byte aligned */
-	const float *qf;     /* bits = 32: the vector */
-	ChsL1Query l1;       /* L1: the query in levels */
-	bool from_code;      /* stands for a code, not for a vector */
+	const void *row;  /* the exact query, NULL if from a code */
+	const int8_t *q8; /* code_dim values, 64-byte aligned */
+	const void *code; /* where codes are rows: the row, or the code */
+	ChsL1Query l1;    /* L1: the query in levels */
+	bool from_code;   /* stands for a code, not for a row */
 	float key_const;
 	float key_norm2;
 	float key_add;
@@ -108,13 +121,36 @@ typedef struct ChsQuery
 	float scale;     /* bits = 32: 1 / |vector| under cosine, else 1 */
 	float quant_err; /* sd of one unit-norm code's product from rounding q */
 	float code_err;  /* err of the code that the query stands for, else 0 */
+	float row_norm2; /* |q|^2 as the row has it */
 } ChsQuery;
 
 /* dim rounded up to a multiple of 64 */
 extern uint32_t chs_code_dim(uint32_t dim);
 
-/* Bytes of one code: code_dim * bits / 8, or dim * 4 for CHS_BITS_NONE. */
+/* Bytes of one code of floats: code_dim * bits / 8, or dim * 4 for
+ * CHS_BITS_NONE. */
 extern size_t chs_code_bytes(uint32_t dim, int bits);
+
+/* Is the code of a row the row itself? */
+static inline bool
+chs_codes_are_rows(ChsRowKind row, int bits)
+{
+	return row == CHS_ROW_BIT || bits == CHS_BITS_NONE;
+}
+
+/* How many of the dimensions of a column are encoded. */
+static inline uint32_t
+chs_encoded_dim(ChsRowKind row, uint32_t dim)
+{
+	return row == CHS_ROW_SPARSE && dim > CHS_SKETCH_DIM ? CHS_SKETCH_DIM : dim;
+}
+
+/* Bytes of one code of a row of this kind; dim: of the column. */
+extern size_t chs_row_code_bytes(ChsRowKind row, uint32_t dim, int bits);
+extern size_t chs_model_code_bytes(const ChsModel *model);
+
+/* Floats that training makes: mean, then step under L1; 0: no training. */
+extern size_t chs_model_values(const ChsModel *model);
 
 /*
  * Fills mean (and step under L1), both dim floats, from n sample rows of dim
@@ -127,41 +163,56 @@ extern void chs_model_train(ChsModel *model, float *mean, float *step,
 							const float *rows, size_t n, ChsArena *arena);
 
 /*
- * Completes a model whose metric, bits, dim, seed, mean and step are set
+ * Completes a model whose metric, row, bits, dim, seed, mean and step are set
  * (after reading it back from disk): code_dim, mean_norm2.
  */
 extern void chs_model_finish(ChsModel *model);
+
+/* Sets mean and step to chs_model_values() floats, and completes the model. */
+extern void chs_model_use(ChsModel *model, const float *values);
+
+/*
+ * The dim floats of a row that are encoded: the row itself where it is that,
+ * else `room`, filled.  Sparse rows, and those of few dimensions only, become
+ * dense; a sketch is the same wherever it is made.  Not for bit strings.
+ */
+extern const float *chs_row_floats(const ChsModel *model, const void *row,
+								   float *room);
 
 /* Bytes of scratch that chs_encode needs (64-byte aligned). */
 extern size_t chs_encode_scratch_bytes(const ChsModel *model);
 
 /*
- * Encodes one vector of dim floats into code (chs_code_bytes) and factors.
- * False when it cannot take part in a graph: a value of it or of a product
- * overflows, or its norm is zero under cosine; code and factors are then
- * zeroed.
+ * Encodes one row into code (chs_model_code_bytes) and factors.  False when it
+ * cannot take part in a graph: a value of it or of a product overflows, its
+ * norm is zero under cosine, or no bit of it is set under Jaccard; code and
+ * factors are then zeroed.
  */
-extern bool chs_encode(const ChsModel *model, const float *vector,
-					   void *scratch, uint8_t *code, ChsFactors *factors);
+extern bool chs_encode(const ChsModel *model, const void *row, void *scratch,
+					   uint8_t *code, ChsFactors *factors);
 
 /* Bytes of memory behind one query (64-byte aligned). */
 extern size_t chs_query_bytes(const ChsModel *model);
 
 /*
- * Prepares a query from a vector of dim floats (kept by reference, it must
- * outlive the query).  False when estimates would be meaningless (zero norm
- * under cosine, not finite); the query must then not be used.
+ * Prepares a query from a row (kept by reference, it must outlive the query).
+ * False when estimates would be meaningless (zero norm under cosine, no bit
+ * set under Jaccard, not finite); the query must then not be used.
  *
  * The codes of an inner product index are those of an L2 index with the same
  * mean: a copy of the model with metric = L2 makes queries that give the L2
  * estimate from them (for finding equal vectors).
  */
 extern bool chs_query_init(ChsQuery *query, void *mem, const ChsModel *model,
-						   const float *vector);
+						   const void *row);
+
+/* A query for exact keys alone: of the model, metric, row and dim are used. */
+extern void chs_query_exact(ChsQuery *query, const ChsModel *model,
+							const void *row);
 
 /*
- * Prepares a query that stands for an encoded vector, so that two codes can
- * be compared.  This is another estimator than vector against code, and the
+ * Prepares a query that stands for an encoded row, so that two codes can
+ * be compared.  This is another estimator than row against code, and the
  * two must never be compared with each other: unrelated vectors are estimated
  * without bias, but near-duplicates err alike, and their keys come out too low
  * by up to twice |o|^2 (1 / cos^2 - 1), which a code against itself reaches.

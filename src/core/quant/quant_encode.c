@@ -1,6 +1,6 @@
 /*
  * quant_encode.c
- *	  One vector to one code and its factors: the path of build and insert.
+ *	  One row to one code and its factors: the path of build and insert.
  *
  * The loops over floats are written once and compiled for the plain processor
  * and for AVX2 (see quant_vec.h), so that one machine never makes two codes of
@@ -321,6 +321,8 @@ encode_l1(const ChsModel *model, const float *vector, uint8_t *values,
 	double top = (1 << model->bits) - 1;
 	double err2 = 0;
 	double outside = 0;
+	/* of sparse rows the factor is the sum of all residuals */
+	double far = model->row == CHS_ROW_SPARSE ? 0 : L1_OUTSIDE;
 
 	memset(values, 0, model->code_dim);
 	for (uint32_t i = 0; i < model->dim; i++)
@@ -332,7 +334,7 @@ encode_l1(const ChsModel *model, const float *vector, uint8_t *values,
 
 		values[i] = (uint8_t) nearest;
 		err2 += residual * residual;
-		if (fabs(level - nearest) > L1_OUTSIDE)
+		if (fabs(level - nearest) > far)
 			outside += residual;
 	}
 	factors->err = (float) sqrt(err2);
@@ -356,7 +358,7 @@ encode_rotated(const ChsModel *model, const float *vector, float scale,
 	chs_centre(model, vector, scale, 1.0f, o, &found);
 	if (!(found.norm2 <= FLT_MAX) || !(fabsf(found.add) <= FLT_MAX))
 		return false;
-	if (model->metric == CHS_METRIC_IP)
+	if (model->metric == CHS_METRIC_IP || chs_is_sketched(model))
 		factors->add = found.add;
 
 	/*
@@ -382,42 +384,66 @@ encode_rotated(const ChsModel *model, const float *vector, float scale,
 	return true;
 }
 
+/* Bit strings are their codes. */
+static bool
+encode_bits(const ChsModel *model, const void *row, uint8_t *code)
+{
+	memcpy(code, row, chs_model_code_bytes(model));
+	return model->metric != CHS_METRIC_JACCARD || chs_row_has_bits(model, row);
+}
+
+/* Codes of a row that is, or becomes, floats; scratch as chs_encode has it. */
+static bool
+encode_floats(const ChsModel *model, const void *row, void *scratch,
+			  uint8_t *code, ChsFactors *factors)
+{
+	float *o = scratch;
+	uint8_t *values = (uint8_t *) (o + model->code_dim);
+	const float *x = chs_row_floats(model, row, o);
+	float scale;
+	bool ok;
+
+	if (!chs_input_scale(model->metric, chs_norm2(x, model->dim), &scale))
+		return false;
+	if (model->bits == CHS_BITS_NONE)
+	{
+		factors->scale = scale;
+		memcpy(code, row, chs_model_code_bytes(model));
+		return true;
+	}
+	/* x may be o: each value is read before its place is written */
+	if (model->metric == CHS_METRIC_L1)
+		ok = encode_l1(model, x, values, factors);
+	else
+		ok = encode_rotated(model, x, scale, o, values, factors);
+	if (ok)
+		chs_pack_values(values, model->code_dim, model->bits, code);
+	return ok;
+}
+
 size_t
 chs_encode_scratch_bytes(const ChsModel *model)
 {
-	if (model->bits == CHS_BITS_NONE)
+	if (model->row == CHS_ROW_BIT)
 		return 64;
 	return (size_t) model->code_dim * (sizeof(float) + 1);
 }
 
 bool
-chs_encode(const ChsModel *model, const float *vector, void *scratch,
+chs_encode(const ChsModel *model, const void *row, void *scratch,
 		   uint8_t *code, ChsFactors *factors)
 {
-	float *o = scratch;
-	uint8_t *values = (uint8_t *) (o + model->code_dim);
-	float scale;
 	bool ok;
 
 	memset(factors, 0, sizeof(*factors));
-	ok = chs_input_scale(model->metric, chs_norm2(vector, model->dim), &scale);
-	if (ok && model->bits == CHS_BITS_NONE)
-	{
-		factors->scale = scale;
-		memcpy(code, vector, model->dim * sizeof(float));
-		return true;
-	}
-	if (ok && model->metric == CHS_METRIC_L1)
-		ok = encode_l1(model, vector, values, factors);
-	else if (ok)
-		ok = encode_rotated(model, vector, scale, o, values, factors);
-
+	if (model->row == CHS_ROW_BIT)
+		ok = encode_bits(model, row, code);
+	else
+		ok = encode_floats(model, row, scratch, code, factors);
 	if (!ok)
 	{
 		memset(factors, 0, sizeof(*factors));
-		memset(code, 0, chs_code_bytes(model->dim, model->bits));
-		return false;
+		memset(code, 0, chs_model_code_bytes(model));
 	}
-	chs_pack_values(values, model->code_dim, model->bits, code);
-	return true;
+	return ok;
 }

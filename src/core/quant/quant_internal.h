@@ -28,6 +28,16 @@ typedef struct ChsCentred
 /* |x|^2 of dim floats. */
 extern float chs_norm2(const float *x, uint32_t dim);
 
+/* Is any bit of a bit string set? */
+extern bool chs_row_has_bits(const ChsModel *model, const void *row);
+
+/* Are rows encoded by a sketch that several dimensions share a place in? */
+static inline bool
+chs_is_sketched(const ChsModel *model)
+{
+	return model->row_dim > model->dim;
+}
+
 /*
  * What a vector of squared length norm2 is multiplied by before it is centred:
  * its inverse norm under cosine, else 1.  False when it can be neither encoded

@@ -97,10 +97,19 @@ chs_round_to_int8(const float *x, uint32_t n, int8_t *q8)
 /* The arrays of a query lie one after the other in the caller's memory. */
 typedef struct Arrays
 {
-	int8_t *q8;    /* code_dim */
-	float *floats; /* code_dim: the rotated query, or levels, or the vector */
+	int8_t *q8;    /* code_dim; where codes are rows: one code */
+	float *floats; /* code_dim: the row's, then rotated, or levels */
 	float *step;   /* code_dim, L1 only */
 } Arrays;
+
+/* Bytes of the first array, a multiple of 64. */
+static size_t
+first_bytes(const ChsModel *model)
+{
+	if (chs_codes_are_rows(model->row, model->bits))
+		return (chs_model_code_bytes(model) + 63) & ~(size_t) 63;
+	return model->code_dim;
+}
 
 /* Points into mem; the query starts out with no array set. */
 static Arrays
@@ -112,7 +121,7 @@ divide_memory(ChsQuery *query, void *mem, const ChsModel *model)
 	memset(query, 0, sizeof(*query));
 	query->model = model;
 	arrays.q8 = mem;
-	arrays.floats = (float *) ((char *) mem + n);
+	arrays.floats = (float *) ((char *) mem + first_bytes(model));
 	arrays.step = arrays.floats + n;
 	return arrays;
 }
@@ -122,7 +131,10 @@ chs_query_bytes(const ChsModel *model)
 {
 	size_t n = model->code_dim;
 
-	return n + n * sizeof(float) * (model->metric == CHS_METRIC_L1 ? 2 : 1);
+	if (model->row == CHS_ROW_BIT)
+		return first_bytes(model);
+	return first_bytes(model) +
+		   n * sizeof(float) * (model->metric == CHS_METRIC_L1 ? 2 : 1);
 }
 
 /* Sum of n bytes of -127 .. 127; n is a multiple of 64. */
@@ -191,9 +203,9 @@ set_rounded(ChsQuery *query, const Arrays *arrays)
 	query->quant_err = unit * 0.288675135f;
 }
 
-/* The query on the grid of an L1 index. */
+/* The query on the grid of an L1 index; x may be arrays->floats. */
 static void
-set_levels(ChsQuery *query, const Arrays *arrays, const float *vector)
+set_levels(ChsQuery *query, const Arrays *arrays, const float *x)
 {
 	const ChsModel *model = query->model;
 	double half = ((1 << model->bits) - 1) / 2.0;
@@ -201,8 +213,7 @@ set_levels(ChsQuery *query, const Arrays *arrays, const float *vector)
 
 	for (; i < model->dim; i++)
 	{
-		double level = ((double) vector[i] - model->mean[i]) / model->step[i] +
-					   half;
+		double level = ((double) x[i] - model->mean[i]) / model->step[i] + half;
 
 		arrays->floats[i] = (float) fmin(fmax(level, -FLT_MAX), FLT_MAX);
 	}
@@ -229,9 +240,10 @@ set_l1(ChsQuery *query, const Arrays *arrays)
  * product splits exactly along any multiple t of the mean, <q, x> =
  * <q - t mean, o> + t <mean, o> + <q, mean>, and only the first part is
  * estimated: t is chosen to make it small.  False when something overflows.
+ * x may be arrays->floats.
  */
 static bool
-set_vector(ChsQuery *query, const Arrays *arrays, float scale)
+set_vector(ChsQuery *query, const Arrays *arrays, const float *x)
 {
 	const ChsModel *model = query->model;
 	ChsCentred found;
@@ -239,14 +251,13 @@ set_vector(ChsQuery *query, const Arrays *arrays, float scale)
 
 	if (model->metric == CHS_METRIC_IP)
 	{
-		float product = chs_distance()->dot_f32(query->vector, model->mean,
-												model->dim);
+		float product = chs_distance()->dot_f32(x, model->mean, model->dim);
 
 		weight = model->mean_norm2 < FLT_MIN ? 0 : product / model->mean_norm2;
 		query->key_const = -product;
 		query->key_add = -weight;
 	}
-	chs_centre(model, query->vector, scale, weight, arrays->floats, &found);
+	chs_centre(model, x, query->scale, weight, arrays->floats, &found);
 	if (!(found.norm2 <= FLT_MAX) || !(fabsf(query->key_const) <= FLT_MAX))
 		return false;
 	query->norm2 = found.norm2;
@@ -257,29 +268,39 @@ set_vector(ChsQuery *query, const Arrays *arrays, float scale)
 }
 
 bool
-chs_query_init(ChsQuery *query, void *mem, const ChsModel *model,
-			   const float *vector)
+chs_query_init(ChsQuery *query, void *mem, const ChsModel *model, const void *row)
 {
 	Arrays arrays = divide_memory(query, mem, model);
-	float norm2 = chs_norm2(vector, model->dim);
+	const float *x;
 
-	query->vector = vector;
-	if (!chs_input_scale(model->metric, norm2, &query->scale))
+	query->row = row;
+	if (chs_codes_are_rows(model->row, model->bits))
+		query->code = row;
+	if (model->row == CHS_ROW_BIT)
+		return model->metric != CHS_METRIC_JACCARD ||
+			   chs_row_has_bits(model, row);
+
+	x = chs_row_floats(model, row, arrays.floats);
+	query->row_norm2 = chs_norm2(x, model->dim);
+	if (!chs_input_scale(model->metric, query->row_norm2, &query->scale))
 		return false;
 	if (model->bits == CHS_BITS_NONE)
-	{
-		query->norm2 = norm2;
-		query->norm = sqrtf(norm2);
-		query->qf = vector;
 		return true;
-	}
 	if (model->metric == CHS_METRIC_L1)
 	{
-		set_levels(query, &arrays, vector);
+		set_levels(query, &arrays, x);
 		set_l1(query, &arrays);
 		return true;
 	}
-	return set_vector(query, &arrays, query->scale);
+	return set_vector(query, &arrays, x);
+}
+
+void
+chs_query_exact(ChsQuery *query, const ChsModel *model, const void *row)
+{
+	memset(query, 0, sizeof(*query));
+	query->model = model;
+	query->row = row;
 }
 
 /*
@@ -334,10 +355,10 @@ chs_query_from_code(ChsQuery *query, void *mem, const ChsModel *model,
 	query->from_code = true;
 	query->scale = factors->scale;
 	query->code_err = factors->err;
-	if (model->bits == CHS_BITS_NONE)
+	if (chs_codes_are_rows(model->row, model->bits))
 	{
-		memcpy(arrays.floats, code, model->dim * sizeof(float));
-		query->qf = arrays.floats;
+		memcpy(arrays.q8, code, chs_model_code_bytes(model));
+		query->code = arrays.q8;
 		return;
 	}
 	if (model->metric == CHS_METRIC_L1)

@@ -64,14 +64,13 @@ active_hints(const ChsMetaPageData *meta)
 static bool
 is_reserved(const ChsMetaPageData *meta, int stream, uint32 pages)
 {
-	uint64 vector_bytes = (uint64) pages * meta->per_page[0] *
-						  meta->vector_bytes;
+	uint64 row_bytes = (uint64) pages * meta->per_page[0] * meta->row_bytes;
 	uint64 room = (uint64) meta->stream[CHS_STREAM_VECTOR].pages_allocated *
 				  CHS_BYTES_PER_PAGE;
 
 	if (pages > meta->stream[stream].pages_allocated)
 		return false;
-	return stream != CHS_STREAM_GRAPH(0) || vector_bytes <= room;
+	return stream != CHS_STREAM_GRAPH(0) || row_bytes <= room;
 }
 
 /* Change of the metapage: replaces a used-up hint unless another did. */
@@ -102,10 +101,10 @@ reserve_page(ChsIndex *index, int stream)
 {
 	uint32 used = index->meta->stream[stream].pages_used;
 
-	if (stream == CHS_STREAM_GRAPH(0) && index->meta->vector_bytes > 0)
+	if (stream == CHS_STREAM_GRAPH(0) && index->meta->row_bytes > 0)
 	{
 		uint64 bytes = (uint64) (used + 1) * index->meta->per_page[0] *
-					   index->meta->vector_bytes;
+					   index->meta->row_bytes;
 
 		chs_stream_reserve(
 			index, CHS_STREAM_VECTOR,

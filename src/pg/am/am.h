@@ -19,9 +19,38 @@
 #include "utils/rel.h"
 
 #include "core/graph/graph.h"
+#include "pg/am/alias.h"
 #include "pg/am/page.h"
 
-/* ---- am_options.c: reloptions, settings, operator-class facts ---- */
+/* ---- opclass.c: what operator classes say of themselves ---- */
+
+/* A type that can be indexed, or any other of the same layout. */
+typedef struct ChsColumnType
+{
+	ChsRowKind row;
+	const char *name; /* for messages */
+	uint32 max_dim;
+
+	/*
+	 * The row in a value, detoasted if need be: lives as long as the value and
+	 * the current memory context.  Raises the operator's error if it has not
+	 * `dim` dimensions.
+	 */
+	const void *(*unpack)(Datum value, uint32 dim);
+} ChsColumnType;
+
+/* Result of support function 1 of an operator class. */
+typedef struct ChsOpclass
+{
+	ChsMetric metric;
+	const ChsColumnType *type;
+} ChsOpclass;
+
+#define CHS_OPCLASS_PROC 1
+
+extern const ChsOpclass *chs_opclass_get(Relation index);
+
+/* ---- am_options.c: reloptions and settings ---- */
 
 #define CHS_DEFAULT_M 16
 #define CHS_DEFAULT_EF_CONSTRUCTION 200
@@ -30,7 +59,9 @@
 #define CHS_MAX_EF_CONSTRUCTION 10000
 #define CHS_MIN_EF_SEARCH 1
 #define CHS_MAX_EF_SEARCH 10000
-#define CHS_MAX_DIM 16000
+
+/* ChsOptions.rerank: as the type wants it, see chs_choose_rerank. */
+#define CHS_RERANK_AUTO (-1)
 
 typedef struct ChsOptions
 {
@@ -39,16 +70,8 @@ typedef struct ChsOptions
 	int ef_construction;
 	int ef_search;
 	int bits;   /* 0: chosen by chs_choose_bits */
-	int rerank; /* ChsRerank */
+	int rerank; /* ChsRerank or CHS_RERANK_AUTO */
 } ChsOptions;
-
-/* What an operator class says of itself (result of its support function 1). */
-typedef struct ChsOpclass
-{
-	ChsMetric metric;
-} ChsOpclass;
-
-#define CHS_OPCLASS_PROC 1
 
 extern int chs_ef_search;       /* chassis.ef_search; -1: the index's */
 extern int chs_iterative_scan;  /* chassis.iterative_scan: ChsScanOrder */
@@ -64,16 +87,35 @@ extern bytea *chsoptions(Datum reloptions, bool validate);
 /* The index's options, defaults filled in; palloc'd copy. */
 extern ChsOptions *chs_options_get(Relation index);
 
-/* The window of the next search: the setting, or the index's option. */
-extern int chs_options_ef_search(Relation index);
-extern const ChsOpclass *chs_opclass_get(Relation index);
+/* Options with m and ef_construction (0: the default), else the defaults. */
+extern bytea *chs_options_make(int m, int ef_construction);
+
+/*
+ * What the next scan of the index is to obey: our settings (and the index's
+ * option ef_search), or those of the alias that it was made under.
+ */
+extern void chs_options_scan(Relation index, ChsScanSettings *settings);
 
 /*
  * Bits for a new index: what the user asked for, or the largest default that
- * fits a page with these dimensions and m.  An explicit request that does not
- * fit raises ERRCODE_PROGRAM_LIMIT_EXCEEDED naming the limit.
+ * fits a page with these dimensions and m.  What does not fit raises
+ * ERRCODE_PROGRAM_LIMIT_EXCEEDED naming the limit; what the type does not have,
+ * ERRCODE_INVALID_PARAMETER_VALUE.
  */
-extern int chs_choose_bits(const ChsOptions *options, int dim);
+extern int chs_choose_bits(const ChsOptions *options,
+						   const ChsColumnType *type, uint32 dim);
+
+/* Where a new index reads exact rows; likewise. */
+extern ChsRerank chs_choose_rerank(const ChsOptions *options,
+								   const ChsColumnType *type);
+
+/* ---- alias.c: other access methods over these callbacks ---- */
+
+/* Called once from _PG_init. */
+extern void chs_alias_init(void);
+
+/* The alias that the index's access method is, or NULL: it is chassis. */
+extern const ChsAlias *chs_alias_of(Relation index);
 
 /* ---- am_handler.c, am_validate.c, am_cost.c, am_inspect.c: callbacks ---- */
 
@@ -100,9 +142,7 @@ typedef struct ChsIndex
 	Relation rel;
 	MemoryContext context; /* holds what is below */
 	ChsMetaPageData *meta; /* private copy */
-	ChsModel model; /* mean, step: private copies; bits = 0 in phase FLAT */
-	float *mean;
-	float *step;
+	ChsModel model;        /* with private values; all zero in phase FLAT */
 	const ChsOpclass *opclass;
 	bool logged; /* changes go through generic WAL; false while building */
 	struct ChsHints *hints; /* buffer.c: block -> buffer; NULL: none */
@@ -130,9 +170,12 @@ extern bool chs_index_refresh(ChsIndex *index);
 extern ChsIndex *chs_index_for_build(Relation rel, MemoryContext context,
 									 const ChsMetaPageData *meta);
 
-/* Takes mean and step (dim floats each; step may be NULL) into index->model. */
-extern void chs_index_set_model(ChsIndex *index, const float *mean,
-								const float *step);
+/* Takes chs_model_values() floats into index->model. */
+extern void chs_index_set_model(ChsIndex *index, const float *values);
+
+/* Writes them to the model's pages, which it has not yet. */
+extern void chs_index_write_model(ChsIndex *index, const ChsModel *model,
+								  const float *values);
 
 static inline const ChsSlotLayout *
 chs_index_layout(const ChsIndex *index, int level)
@@ -208,6 +251,9 @@ extern void chs_wal_log_relation(Relation rel, ForkNumber fork);
 /* What a new index is like: from options, column and operator class. */
 extern void chs_meta_fill(ChsMetaPageData *meta, Relation rel);
 
+/* The model of an index, but for the values that it is trained to. */
+extern void chs_meta_model(const ChsMetaPageData *meta, ChsModel *model);
+
 /* Writes block 0 of a fork that has none (build; INIT_FORKNUM is logged). */
 extern void chs_meta_create(Relation rel, ForkNumber fork,
 							const ChsMetaPageData *meta);
@@ -267,7 +313,7 @@ typedef struct ChsPageStore
 	ChsStore store; /* first */
 	ChsIndex *index;
 
-	/* rerank = heap: how to fetch a vector by TID; see exact.c */
+	/* rerank = heap: how to fetch a row by TID; see exact.c */
 	struct ChsHeapFetch *heap;
 
 	/* scratch, in index->context */
@@ -276,8 +322,16 @@ typedef struct ChsPageStore
 
 extern ChsPageStore *chs_page_store_create(ChsIndex *index);
 
-/* Exact vector of a level-0 node into out (dim floats); index stream only. */
-extern void chs_page_store_vector(ChsPageStore *store, ChsNodeId id, float *out);
+/*
+ * The exact row of a level-0 node, wherever it is; NULL if it is in the table
+ * and nobody sees it there.  `out` has room for meta->row_bytes or the code's
+ * bytes; a row from the table stays where chs_heap_fetch_row has put it.
+ */
+extern const void *chs_page_store_row(ChsPageStore *store, ChsNodeRef ref,
+									  void *out);
+
+/* Room that `out` needs; 0 with rerank = heap. */
+extern Size chs_page_store_row_room(const ChsPageStore *store);
 
 /*
  * Copies all heap TIDs of a node (inline and overflow) under one hold of its
@@ -293,7 +347,7 @@ extern void chs_page_store_header(ChsPageStore *store, int level, ChsNodeId id,
 
 /*
  * The unlinked slots of one level-0 page (a page of the stream, below
- * pages_used) whose vectors have this hash; returns how many, at most max.
+ * pages_used) whose rows have this hash; returns how many, at most max.
  */
 extern int chs_page_store_find_hash(ChsPageStore *store, uint32 page,
 									uint64 hash, ChsNodeRef *refs, int max);
@@ -309,7 +363,7 @@ extern bool chs_page_store_set_entry(ChsStore *store, int level,
 									 ChsNodeRef expected, ChsNodeRef entry);
 
 /*
- * Makes a level-0 node that scans find by comparison only: claim, vector, then
+ * Makes a level-0 node that scans find by comparison only: claim, row, then
  * state UNLINKED with these flags.
  */
 extern ChsNodeRef chs_page_store_publish_unlinked(ChsPageStore *store,
@@ -369,19 +423,19 @@ extern ChsAddTid chs_overflow_add(ChsIndex *index, Buffer graph_buffer,
 								  uint32 slot_index, ChsNodeRef owner,
 								  uint32 page, const ItemPointerData *tid);
 
-/* ---- exact.c: exact keys, from vectors in the index or rows in the table ---- */
+/* ---- exact.c: exact rows from the table ---- */
 
-extern struct ChsHeapFetch *chs_heap_fetch_begin(Relation heap, Relation index,
+extern struct ChsHeapFetch *chs_heap_fetch_begin(Relation heap,
+												 const ChsIndex *index,
 												 Snapshot snapshot);
 extern void chs_heap_fetch_end(struct ChsHeapFetch *fetch);
 
 /*
- * The vector of the first of these rows that the snapshot sees, dim floats
- * into out; false if none is visible.
+ * The indexed value of the first of these table rows that the snapshot sees,
+ * as a row; NULL if none is visible.  Valid until the next call.
  */
-extern bool chs_heap_fetch_vector(struct ChsHeapFetch *fetch,
-								  const ItemPointerData *tids, int ntids,
-								  float *out, uint32 dim);
+extern const void *chs_heap_fetch_row(struct ChsHeapFetch *fetch,
+									  const ItemPointerData *tids, int ntids);
 
 /* ---- am_build.c, am_build_parallel.c ---- */
 
@@ -389,9 +443,6 @@ extern IndexBuildResult *chsbuild(Relation heap, Relation index,
 								  IndexInfo *indexInfo);
 extern void chsbuildempty(Relation index);
 extern char *chsbuildphasename(int64 phase);
-
-/* A hash of a vector's bytes, as the slots keep it. */
-extern uint64 chs_vector_bytes_hash(const float *x, uint32 dim);
 
 /* ---- am_insert.c ---- */
 
@@ -401,12 +452,12 @@ extern bool chsinsert(Relation index, Datum *values, bool *isnull,
 					  IndexInfo *indexInfo);
 
 /*
- * Puts one vector into an index on pages, whatever its phase: used by
- * aminsert and by a build whose graph has outgrown memory.
+ * Puts one row into an index on pages, whatever its phase: used by aminsert
+ * and by a build whose graph has outgrown memory.
  */
 typedef struct ChsInserter ChsInserter;
 extern ChsInserter *chs_inserter_create(ChsIndex *index);
-extern void chs_inserter_insert(ChsInserter *inserter, const float *vector,
+extern void chs_inserter_insert(ChsInserter *inserter, const void *row,
 								ItemPointer tid, bool index_unchanged);
 
 /* Links up to `limit` leftovers of the flat phase; see am_insert.c. */

@@ -3,14 +3,14 @@
  *	  Building an index over the rows that a table has: ambuild, ambuildempty.
  *
  * A sample of the table says how many rows there will be and gives the model.
- * Then one scan puts every row into a graph in memory and its exact vector on
- * its page at once; at the end, or when the memory is full, the graph is
+ * Then one scan puts every row into a graph in memory and its exact bytes on
+ * their page at once; at the end, or when the memory is full, the graph is
  * written to pages by copying.  Rows that come after that are inserted on the
  * pages as INSERT would do.  Nothing of this is WAL-logged until everything is
  * there: the metapage comes first and is right at every moment, and whatever
  * ends the build early drops the relation.
  *
- * Graph pages and vector pages never hold a row twice and a serial build is
+ * Graph pages and row pages never hold a row twice and a serial build is
  * repeatable: the scan starts at block 0, the sample is seeded, and a node's
  * level is a hash of its TID.
  *
@@ -28,99 +28,73 @@
 #include "utils/backend_progress.h"
 #include "utils/memutils.h"
 
-#include "core/base/rng.h"
 #include "pg/am/am_build.h"
-
-/* ---- the hash of a vector ---- */
-
-/* Odd, with random-looking bits: the fractions of the roots of 2, 3, 5, 7. */
-#define HASH_MULTIPLIER UINT64CONST(0x6a09e667f3bcc909)
-#define HASH_LANE_0 UINT64CONST(0xbb67ae8584caa73b)
-#define HASH_LANE_1 UINT64CONST(0x3c6ef372fe94f82b)
-#define HASH_LANE_2 UINT64CONST(0xa54ff53a5f1d36f1)
-
-/* For a fixed word this is a bijection of the lane, and the reverse. */
-static inline uint64
-hash_word(uint64 lane, const float *x)
-{
-	uint64 word;
-
-	memcpy(&word, x, sizeof(word));
-	lane = (lane ^ word) * HASH_MULTIPLIER;
-	return lane ^ (lane >> 32);
-}
-
-/*
- * 64 bits that depend on every bit of the vector, on disk for ever.  Two
- * vectors that differ by -0 and 0 differ, because equality of nodes is
- * equality of bytes.  Four lanes, because one chain of multiplications would
- * take as long as four.
- */
-uint64
-chs_vector_bytes_hash(const float *x, uint32 dim)
-{
-	uint64 lane[4] = {dim, HASH_LANE_0, HASH_LANE_1, HASH_LANE_2};
-	float last[2] = {0.0f, 0.0f};
-	uint32 i = 0;
-
-	for (; i + 8 <= dim; i += 8)
-	{
-		lane[0] = hash_word(lane[0], x + i);
-		lane[1] = hash_word(lane[1], x + i + 2);
-		lane[2] = hash_word(lane[2], x + i + 4);
-		lane[3] = hash_word(lane[3], x + i + 6);
-	}
-	for (; i + 2 <= dim; i += 2)
-		lane[0] = hash_word(lane[0], x + i);
-	if (i < dim)
-	{
-		last[0] = x[i];
-		lane[1] = hash_word(lane[1], last);
-	}
-
-	return chs_mix64(
-		lane[0] ^ chs_mix64(lane[1] ^ chs_mix64(lane[2] ^ chs_mix64(lane[3]))));
-}
 
 /* ---- one row ---- */
 
-const ChsVector *
-chs_build_vector(const ChsBuild *build, Datum value)
+/* The facts of a row that is no node so far. */
+static ChsNewNode
+describe_row(const ChsBuild *build, const void *row, ItemPointer tid)
 {
-	const ChsVector *vector = chs_vector_from_datum(value);
+	const ChsMetaPageData *meta = build->index->meta;
+	ChsNewNode node = {.existing.id = CHS_NODE_NONE, .down.id = CHS_NODE_NONE};
 
-	/* A column's type guarantees this, an expression's result does not. */
-	chs_vector_check_expected((int32) build->index->meta->dim, vector->dim,
-							  NULL);
-	return vector;
+	node.tid = (const uint8_t *) tid;
+	node.row = row;
+	node.hash = chs_row_hash(
+		row, chs_row_bytes((ChsRowKind) meta->row_kind, row, meta->dim));
+	return node;
 }
 
-/* Does node `id`, with this hash, have the vector of this new node? */
+/*
+ * Has the slot of node `id`, in memory, the row of this new node?  What rows
+ * are nowhere but in the table is told by their hashes.
+ */
 static bool
-has_vector(ChsBuild *build, ChsNodeId id, uint64 hash, const ChsNewNode *node)
+has_row(ChsBuild *build, ChsNodeId id, ChsSlotHeader *slot,
+		const ChsNewNode *node)
 {
-	return hash == node->hash &&
-		   (build->vector_bytes == 0 ||
-			memcmp(chs_build_read_vector(build, id), node->vector,
-				   build->vector_bytes) == 0);
+	const ChsSlotLayout *layout = chs_index_layout(build->index, 0);
+
+	if (slot->hash != node->hash)
+		return false;
+	if (build->index->meta->rerank == CHS_RERANK_CODE)
+		return memcmp(chs_slot_code(layout, slot), node->row,
+					  layout->code_bytes) == 0;
+	return build->row_bytes == 0 || memcmp(chs_build_read_row(build, id),
+										   node->row, build->row_bytes) == 0;
+}
+
+/* A zeroed slot at the end of an index without a graph. */
+static ChsSlotHeader *
+append_flat(ChsBuild *build)
+{
+	if (build->nflat == build->flat_room)
+	{
+		build->flat_room *= 2;
+		build->flat = repalloc_huge(
+			build->flat, mul_size(build->flat_room, build->flat_bytes));
+	}
+	return memset(chs_build_flat_slot(build, build->nflat++), 0,
+				  build->flat_bytes);
 }
 
 /*
  * Remembers a row of an index without a graph: a further TID of a slot with
- * the same vector, or a slot of its own.  There are too few for anything
- * better than comparing their hashes.
+ * the same row, or a slot of its own.  There are too few for anything better
+ * than comparing their hashes.
  */
 static void
-add_flat(ChsBuild *build, const float *x, ItemPointer tid)
+add_flat(ChsBuild *build, const void *row, ItemPointer tid)
 {
+	const ChsSlotLayout *layout = chs_index_layout(build->index, 0);
 	ChsBuildShared *shared = build->shared;
-	ChsNewNode node = {.tid = (const uint8_t *) tid, .vector = x};
+	ChsNewNode node = describe_row(build, row, tid);
 	ChsNodeRef equal = {0, 0};
 	ChsSlotHeader *slot;
 
-	node.hash = chs_vector_bytes_hash(x, build->index->meta->dim);
 	while (equal.id < build->nflat &&
-		   !has_vector(build, equal.id, build->flat[equal.id].hash, &node))
+		   !has_row(build, equal.id, chs_build_flat_slot(build, equal.id), &node))
 		equal.id++;
 	if (equal.id < build->nflat &&
 		pg_atomic_read_u32(&shared->ntids) < shared->plan.max_tids)
@@ -129,28 +103,22 @@ add_flat(ChsBuild *build, const float *x, ItemPointer tid)
 		return;
 	}
 
-	if (build->nflat == build->flat_room)
-	{
-		build->flat_room *= 2;
-		build->flat = repalloc_huge(
-			build->flat, mul_size(build->flat_room, sizeof(ChsSlotHeader)));
-	}
-	slot = &build->flat[build->nflat];
-	memset(slot, 0, sizeof(*slot));
+	slot = append_flat(build);
 	slot->state = CHS_SLOT_UNLINKED;
 	slot->hash = node.hash;
 	memcpy(slot->tid, tid, sizeof(slot->tid));
-	if (build->vector_bytes > 0)
-		chs_build_write_vector(build, build->nflat, x);
-	build->nflat++;
+	if (build->index->meta->rerank == CHS_RERANK_CODE)
+		memcpy(chs_slot_code(layout, slot), row, layout->code_bytes);
+	if (build->row_bytes > 0)
+		chs_build_write_row(build, build->nflat - 1, row);
 }
 
 /*
  * Gives a number to a row that can have no place in a graph (its norm is zero
- * under cosine, or it overflows): the slot is published like any other, but
+ * under cosine, say, or it overflows): the slot is published like any other, but
  * nobody links to it, and scans find it by their final sweep.
  *
- * Such rows are mostly zeros that stand for a missing vector, all alike: it is
+ * Such rows are mostly zeros that stand for a missing value, all alike: it is
  * enough to compare with the last one.
  */
 static void
@@ -163,7 +131,7 @@ add_unlinkable(ChsBuild *build, const ChsNewNode *node)
 	if (last->id != CHS_NODE_NONE)
 	{
 		slot = chs_mem_slot(&build->mem, 0, last->id);
-		if (has_vector(build, last->id, slot->hash, node))
+		if (has_row(build, last->id, slot, node))
 		{
 			chs_build_keep_tid(build, *last, node->tid);
 			return;
@@ -191,27 +159,25 @@ draw_level(ChsBuild *build, ItemPointer tid)
 
 /* Adds a row to the graph in memory; false if that is full. */
 static bool
-add_in_memory(ChsBuild *build, const float *x, ItemPointer tid)
+add_in_memory(ChsBuild *build, const void *row, ItemPointer tid)
 {
-	ChsNewNode node = {.existing.id = CHS_NODE_NONE, .down.id = CHS_NODE_NONE};
+	ChsNewNode node;
 	ChsFactors factors;
 	ChsQuery query;
 	ChsNodeRef ref;
 	bool linkable;
 	int level;
 
-	linkable = chs_encode(&build->model, x, build->scratch, build->code,
+	linkable = chs_encode(&build->model, row, build->scratch, build->code,
 						  &factors) &&
-			   chs_query_init(&query, build->query_mem, &build->model, x);
+			   chs_query_init(&query, build->query_mem, &build->model, row);
 	level = linkable ? draw_level(build, tid) : 0;
 	if (!chs_build_promise(build, level))
 		return false;
 
-	node.tid = (const uint8_t *) tid;
-	node.hash = chs_vector_bytes_hash(x, build->model.dim);
+	node = describe_row(build, row, tid);
 	node.factors = &factors;
 	node.code = build->code;
-	node.vector = x;
 	if (linkable)
 		(void) chs_graph_insert(&build->graph, &node, &query, level, &ref);
 	else
@@ -255,20 +221,20 @@ count_row(ChsBuild *build)
 }
 
 static void
-add_row(ChsBuild *build, const float *x, ItemPointer tid)
+add_row(ChsBuild *build, const void *row, ItemPointer tid)
 {
 	if (build->flat != NULL)
 	{
-		add_flat(build, x, tid);
+		add_flat(build, row, tid);
 		return;
 	}
 	if (build->inserter == NULL)
 	{
-		if (add_in_memory(build, x, tid))
+		if (add_in_memory(build, row, tid))
 			return;
 		leave_memory(build);
 	}
-	chs_inserter_insert(build->inserter, x, tid, false);
+	chs_inserter_insert(build->inserter, row, tid, false);
 }
 
 void
@@ -283,7 +249,7 @@ chs_build_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 		return;
 
 	old = MemoryContextSwitchTo(build->per_tuple);
-	add_row(build, chs_build_vector(build, values[0])->x, tid);
+	add_row(build, chs_build_unpack(build, values[0]), tid);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(build->per_tuple);
 	count_row(build);
@@ -356,18 +322,18 @@ chs_build_prepare(ChsBuild *build)
 							 .seed = meta->seed};
 	ChsArena *arena = &build->arena.arena;
 
-	build->code = chs_alloc_zero(arena, chs_code_bytes(model->dim, model->bits));
+	build->code = chs_alloc_zero(arena, chs_model_code_bytes(model));
 	build->scratch = chs_alloc(arena, chs_encode_scratch_bytes(model));
 	build->query_mem = chs_alloc(arena, chs_query_bytes(model));
 
 	build->unlinkable.id = CHS_NODE_NONE;
 	build->mem.context = build;
 	build->mem.extra_tid = chs_build_keep_tid;
-	if (build->vector_bytes > 0)
+	if (build->row_bytes > 0)
 	{
-		build->other = chs_alloc(arena, build->vector_bytes);
-		build->mem.vector = chs_build_read_vector;
-		build->mem.place_vector = chs_build_place_vector;
+		build->other = chs_alloc(arena, build->row_bytes);
+		build->mem.row = chs_build_read_row;
+		build->mem.place_row = chs_build_place_row;
 	}
 	build->mem.store.no_errors = true;
 	chs_graph_init(&build->graph, &build->mem.store, &params, arena);
@@ -390,13 +356,9 @@ chs_build_begin(ChsBuild *build, Relation heap, Relation rel, IndexInfo *info,
 	build->graph_context = AllocSetContextCreate(context, "chassis build graph",
 												 ALLOCSET_DEFAULT_SIZES);
 	build->index = chs_index_for_build(rel, context, meta);
-	build->vector_bytes = meta->vector_bytes;
+	build->row_bytes = meta->row_bytes;
 	chs_context_arena_init(&build->arena, context);
-
-	build->model.metric = (ChsMetric) meta->metric;
-	build->model.bits = meta->bits;
-	build->model.dim = meta->dim;
-	build->model.seed = meta->seed;
+	chs_meta_model(meta, &build->model);
 }
 
 /* The shared part of a build that is not shared. */
@@ -412,16 +374,21 @@ make_private_shared(ChsBuild *build, const ChsBuildPlan *plan, double rows)
 static double
 build_flat(ChsBuild *build, const ChsBuildSample *sample)
 {
+	const ChsMetaPageData *meta = build->index->meta;
 	ChsBuildPlan plan = {0};
 	double heap_rows;
 
 	plan.max_tids = (uint32) sample->seen;
 	make_private_shared(build, &plan, sample->expected_rows);
+	build->flat_bytes = sizeof(ChsSlotHeader);
+	if (meta->rerank == CHS_RERANK_CODE)
+		build->flat_bytes = MAXALIGN(meta->layout[0].code +
+									 meta->layout[0].code_bytes);
 	build->flat_room = (uint32) Max(sample->seen, 16);
 	build->flat = MemoryContextAllocHuge(
-		build->context, mul_size(build->flat_room, sizeof(ChsSlotHeader)));
-	if (build->vector_bytes > 0)
-		build->other = MemoryContextAlloc(build->context, build->vector_bytes);
+		build->context, mul_size(build->flat_room, build->flat_bytes));
+	if (build->row_bytes > 0)
+		build->other = MemoryContextAlloc(build->context, build->row_bytes);
 	heap_rows = table_index_build_scan(build->heap, build->rel, build->info,
 									   false, true, chs_build_row, build, NULL);
 	chs_build_flush_flat(build);

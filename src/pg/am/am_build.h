@@ -24,7 +24,6 @@
 
 #include "core/graph/store_mem.h"
 #include "pg/am/am.h"
-#include "pg/type/vector.h"
 
 /* Subphases of pg_stat_progress_create_index; 1 belongs to the server. */
 #define CHS_BUILD_PHASE_SAMPLE 2
@@ -32,7 +31,7 @@
 #define CHS_BUILD_PHASE_WRITE 4
 #define CHS_BUILD_PHASE_LOG 5
 
-/* A heap row whose vector already has the level-0 node `node`. */
+/* A table row whose value already has the level-0 node `node`. */
 typedef struct ChsBuildTid
 {
 	ChsNodeId node;
@@ -108,18 +107,19 @@ typedef struct ChsBuild
 	ChsContextArena arena; /* in context */
 	ChsModel model;        /* index->model may be re-read, this is ours */
 	uint8 *code;
-	void *scratch;   /* of chs_encode */
-	void *query_mem; /* of chs_query_init */
-	float *other;    /* a vector read back for comparison */
-	Size vector_bytes;
+	void *scratch;         /* of chs_encode */
+	void *query_mem;       /* of chs_query_init */
+	void *other;           /* a row read back for comparison */
+	Size row_bytes;        /* of the row stream, 0: it is not used */
 	ChsNodeRef unlinkable; /* the last such node we made */
 
 	/* building on pages; NULL while the graph is in memory */
 	ChsInserter *inserter;
 	bool full_reported;
 
-	/* building without a graph: the slots to be; else NULL */
-	ChsSlotHeader *flat;
+	/* building without a graph: the slots to be, without edges; else NULL */
+	char *flat;
+	Size flat_bytes; /* of one: its header, and its code if that is a row */
 	uint32 nflat;
 	uint32 flat_room;
 
@@ -129,7 +129,7 @@ typedef struct ChsBuild
 /* What a look at some of the rows showed. */
 typedef struct ChsBuildSample
 {
-	float *rows; /* the sampled vectors, dim floats each */
+	float *rows; /* what is encoded of them: model.dim floats each */
 	uint32 nrows;
 	uint32 max_rows;
 	uint64 seen;    /* rows to be indexed in the blocks visited */
@@ -152,8 +152,19 @@ extern void chs_build_prepare(ChsBuild *build);
 extern void chs_build_row(Relation index, ItemPointer tid, Datum *values,
 						  bool *isnull, bool alive, void *state);
 
-/* The vector of a row, in the current context; error if dimensions differ. */
-extern const ChsVector *chs_build_vector(const ChsBuild *build, Datum value);
+/* An indexed value as a row; see ChsColumnType.unpack. */
+static inline const void *
+chs_build_unpack(const ChsBuild *build, Datum value)
+{
+	return build->index->opclass->type->unpack(value, build->index->meta->dim);
+}
+
+/* A slot of an index without a graph. */
+static inline ChsSlotHeader *
+chs_build_flat_slot(const ChsBuild *build, uint32 number)
+{
+	return (ChsSlotHeader *) (build->flat + number * build->flat_bytes);
+}
 
 /*
  * From here on rows are inserted on the pages that chs_build_flush() or
@@ -196,12 +207,11 @@ extern void *chs_build_align_area(void *area, Size bytes);
 extern bool chs_build_promise(ChsBuild *build, int level);
 
 /* Hooks of the node store in memory; context is the ChsBuild. */
-extern const float *chs_build_read_vector(void *context, ChsNodeId id);
+extern const void *chs_build_read_row(void *context, ChsNodeId id);
 extern void chs_build_keep_tid(void *context, ChsNodeRef to, const uint8_t *tid);
-extern void chs_build_place_vector(void *context, ChsNodeId id,
-								   const ChsNewNode *node);
-extern void chs_build_write_vector(ChsBuild *build, ChsNodeId id,
-								   const float *vector);
+extern void chs_build_place_row(void *context, ChsNodeId id,
+								const ChsNewNode *node);
+extern void chs_build_write_row(ChsBuild *build, ChsNodeId id, const void *row);
 
 /* ---- am_build_flush.c ---- */
 

@@ -138,7 +138,8 @@ fill_from_memory(Flush *flush, int level, ChsNodeId id, ChsSlotHeader *slot)
 static void
 fill_from_list(Flush *flush, int level, ChsNodeId id, ChsSlotHeader *slot)
 {
-	*slot = flush->build->flat[id];
+	memcpy(slot, chs_build_flat_slot(flush->build, id),
+		   flush->build->flat_bytes);
 	slot->overflow = assign_overflow(flush, id);
 }
 
@@ -238,7 +239,7 @@ trim_vectors(ChsBuild *build, uint32 nodes)
 	ChsIndex *index = build->index;
 	uint32 per_page = chs_index_per_page(index, 0);
 	uint64 slots = (uint64) pages_for(nodes, per_page) * per_page;
-	uint32 used = pages_for(slots * build->vector_bytes, CHS_BYTES_PER_PAGE);
+	uint32 used = pages_for(slots * build->row_bytes, CHS_BYTES_PER_PAGE);
 	BlockNumber end;
 
 	chs_stream_reserve(index, CHS_STREAM_VECTOR, used, true);
@@ -370,7 +371,7 @@ reserve_rest(ChsBuild *build, uint32 nodes)
 			 (uint32) shared->participants_max;
 	chs_stream_reserve(index, CHS_STREAM_GRAPH(0), npages, true);
 	chs_stream_reserve(index, CHS_STREAM_VECTOR,
-					   pages_for((uint64) npages * per_page * build->vector_bytes,
+					   pages_for((uint64) npages * per_page * build->row_bytes,
 								 CHS_BYTES_PER_PAGE),
 					   true);
 }

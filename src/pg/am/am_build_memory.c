@@ -3,9 +3,9 @@
  *	  Where the rows of a build are kept until they are on pages.
  *
  * Three places: codes and edges in the node store (core/graph/store_mem.h),
- * further TIDs of equal vectors in an array beside it, because a slot has
- * room for one, and the exact vectors on vector pages at once, because they
- * are large and not needed for linking.  The first two share what
+ * further TIDs of equal rows in an array beside it, because a slot has room
+ * for one, and the exact rows on pages of their own at once, because they are
+ * large and not needed for linking.  The first two share what
  * maintenance_work_mem allows.  When either is full the build goes on on
  * pages.
  *
@@ -70,8 +70,8 @@ chs_build_plan(const ChsBuild *build, double rows, Size max_bytes,
 	budget = budget > tid_bytes ? budget - tid_bytes : 0;
 
 	plan->mem.m = (int) meta->m;
-	plan->mem.code_bytes = (uint32) chs_code_bytes(meta->dim, meta->bits);
-	plan->mem.vector_bytes = 0;
+	plan->mem.code_bytes = (uint32) chs_model_code_bytes(&build->model);
+	plan->mem.row_bytes = 0;
 	wanted = chs_mem_estimate(&plan->mem, nodes);
 	if (wanted <= budget)
 	{
@@ -162,17 +162,17 @@ chs_build_keep_tid(void *context, ChsNodeRef to, const uint8_t *tid)
 }
 
 /*
- * Hook: an exact vector, for the comparison that follows equal hashes.  Valid
+ * Hook: an exact row, for the comparison that follows equal hashes.  Valid
  * until the next call.
  */
-const float *
-chs_build_read_vector(void *context, ChsNodeId id)
+const void *
+chs_build_read_row(void *context, ChsNodeId id)
 {
 	ChsBuild *build = (ChsBuild *) context;
 
 	chs_stream_read(build->index, CHS_STREAM_VECTOR,
-					(uint64) id * build->vector_bytes, build->other,
-					build->vector_bytes);
+					(uint64) id * build->row_bytes, build->other,
+					build->row_bytes);
 	return build->other;
 }
 
@@ -189,22 +189,22 @@ reserve_vector_pages(ChsIndex *index, uint32 pages)
 					   (pages + step - 1) / step * step, true);
 }
 
-/* Writes the exact vector of node `id` to its place. */
+/* Writes the exact row of node `id` to its place. */
 void
-chs_build_write_vector(ChsBuild *build, ChsNodeId id, const float *vector)
+chs_build_write_row(ChsBuild *build, ChsNodeId id, const void *row)
 {
-	uint64 offset = (uint64) id * build->vector_bytes;
-	uint64 end = offset + build->vector_bytes;
+	uint64 offset = (uint64) id * build->row_bytes;
+	uint64 end = offset + build->row_bytes;
 
 	reserve_vector_pages(build->index, (uint32) ((end + CHS_BYTES_PER_PAGE - 1) /
 												 CHS_BYTES_PER_PAGE));
-	chs_stream_write(build->index, CHS_STREAM_VECTOR, offset, vector,
-					 build->vector_bytes);
+	chs_stream_write(build->index, CHS_STREAM_VECTOR, offset, row,
+					 build->row_bytes);
 }
 
-/* Hook: a node is about to be seen by others; its vector must be there. */
+/* Hook: a node is about to be seen by others; its row must be there. */
 void
-chs_build_place_vector(void *context, ChsNodeId id, const ChsNewNode *node)
+chs_build_place_row(void *context, ChsNodeId id, const ChsNewNode *node)
 {
-	chs_build_write_vector((ChsBuild *) context, id, node->vector);
+	chs_build_write_row((ChsBuild *) context, id, node->row);
 }

@@ -62,10 +62,12 @@
 /*
  * A row costs 0.1 to 1 ms, starting a worker some 10 ms: so many rows of few
  * dimensions are worth one; twice as many dimensions as WORK_DIM take about
- * twice as long.
+ * twice as long.  As bits, 10,000 rows of 784 took a third of the time that they
+ * took as floats.
  */
 #define ROWS_PER_WORKER 2000
 #define WORK_DIM 256.0
+#define BITS_PER_DIM 8
 
 /*
  * Of the free shared memory we take at most four fifths.  With less than a
@@ -115,6 +117,7 @@ int
 chs_build_workers(const ChsBuild *build, double rows)
 {
 	int workers = max_parallel_maintenance_workers;
+	double dim = build->model.dim;
 	int option = RelationGetParallelWorkers(build->heap, -1);
 
 	if (workers == 0 || !IsUnderPostmaster ||
@@ -123,7 +126,9 @@ chs_build_workers(const ChsBuild *build, double rows)
 		return 0;
 	if (option >= 0)
 		return Min(option, workers);
-	rows *= 1.0 + (double) build->index->meta->dim / WORK_DIM;
+	if (build->model.row == CHS_ROW_BIT)
+		dim /= BITS_PER_DIM;
+	rows *= 1.0 + dim / WORK_DIM;
 	return (int) Min(rows / ROWS_PER_WORKER, (double) workers);
 }
 
@@ -182,7 +187,7 @@ estimate_chunk(ParallelContext *context, Size bytes)
 static Size
 model_bytes(const ChsModel *model)
 {
-	return mul_size(2 * model->dim, sizeof(float));
+	return mul_size(chs_model_values(model), sizeof(float));
 }
 
 static Size
@@ -222,8 +227,7 @@ static void
 fill_segment(ChsBuild *build, Leader *leader, double rows)
 {
 	Size workers = (Size) leader->context->nworkers;
-	Size half = build->model.dim * sizeof(float);
-	char *model;
+	void *values;
 	void *area;
 
 	leader->shared = add_chunk(leader, PARALLEL_KEY_SHARED,
@@ -237,10 +241,10 @@ fill_segment(ChsBuild *build, Leader *leader, double rows)
 		table_parallelscan_estimate(build->heap, leader->snapshot));
 	table_parallelscan_initialize(build->heap, leader->scan, leader->snapshot);
 
-	model = add_chunk(leader, PARALLEL_KEY_MODEL, model_bytes(&build->model));
-	memcpy(model, build->model.mean, half);
-	if (build->model.step != NULL)
-		memcpy(model + half, build->model.step, half);
+	/* the steps of L1 follow the mean */
+	values = add_chunk(leader, PARALLEL_KEY_MODEL, model_bytes(&build->model));
+	if (build->model.mean != NULL)
+		memcpy(values, build->model.mean, model_bytes(&build->model));
 
 	area = add_chunk(leader, PARALLEL_KEY_AREA, area_bytes(&leader->plan));
 	chs_mem_create(&build->mem,
@@ -429,11 +433,8 @@ join_build(ChsBuild *build, Relation heap, Relation rel, shm_toc *toc,
 	info->ii_Concurrent = shared->concurrent;
 	chs_build_begin(build, heap, rel, info, &shared->meta);
 	build->shared = shared;
-	model->mean = values;
-	if (model->metric == CHS_METRIC_L1)
-		model->step = values + model->dim;
-	chs_model_finish(model);
-	chs_index_set_model(build->index, model->mean, model->step);
+	chs_model_use(model, values);
+	chs_index_set_model(build->index, values);
 	chs_mem_attach(&build->mem,
 				   chs_build_align_area(area, shared->plan.graph_bytes), model);
 }

@@ -58,7 +58,9 @@ take_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 	RowSampler *sampler = (RowSampler *) state;
 	ChsBuildSample *sample = sampler->sample;
 	ChsBuild *build = sampler->build;
-	Size dim = build->index->meta->dim;
+	Size dim = build->model.dim;
+	float *place;
+	const float *x;
 	MemoryContext old;
 
 	if (isnull[0])
@@ -68,10 +70,14 @@ take_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 		return;
 	sampler->taken++;
 
-	old = MemoryContextSwitchTo(build->per_tuple);
-	memcpy(sample->rows + sample->nrows * dim,
-		   chs_build_vector(build, values[0])->x, dim * sizeof(float));
 	sample->nrows++;
+	if (sample->rows == NULL)
+		return; /* they are only counted */
+	place = sample->rows + (sample->nrows - 1) * dim;
+	old = MemoryContextSwitchTo(build->per_tuple);
+	x = chs_row_floats(&build->model, chs_build_unpack(build, values[0]), place);
+	if (x != place)
+		memcpy(place, x, dim * sizeof(float));
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(build->per_tuple);
 }
@@ -142,7 +148,7 @@ void
 chs_build_sample(ChsBuild *build, ChsBuildSample *sample)
 {
 	RowSampler sampler = {.build = build, .sample = sample};
-	Size row_bytes = mul_size(build->index->meta->dim, sizeof(float));
+	Size row_bytes = mul_size(build->model.dim, sizeof(float));
 	Size bytes = Min(SAMPLE_BYTES, mul_size(maintenance_work_mem, 1024));
 	BlockNumber nblocks = RelationGetNumberOfBlocks(build->heap);
 
@@ -157,8 +163,9 @@ chs_build_sample(ChsBuild *build, ChsBuildSample *sample)
 	sample->max_rows = Max(sample->max_rows, SAMPLE_MIN_ROWS);
 	sample->context = AllocSetContextCreate(
 		build->context, "chassis build sample", ALLOCSET_DEFAULT_SIZES);
-	sample->rows = MemoryContextAllocHuge(
-		sample->context, mul_size(sample->max_rows, row_bytes));
+	if (chs_model_values(&build->model) > 0)
+		sample->rows = MemoryContextAllocHuge(
+			sample->context, mul_size(sample->max_rows, row_bytes));
 
 	sampler.per_run = sample->max_rows / Min(nblocks, SAMPLE_BLOCKS) + 1;
 	visit_runs(&sampler, nblocks, 1, SAMPLE_MAX_BLOCKS, sample->max_rows);
@@ -173,43 +180,23 @@ chs_build_sample(ChsBuild *build, ChsBuildSample *sample)
 							((double) nblocks / sample->visited);
 }
 
-/* Mean, then steps, on the model's pages. */
-static void
-write_model(ChsIndex *index, const ChsModel *model)
-{
-	Size bytes = model->dim * sizeof(float);
-	Size total = model->step == NULL ? bytes : 2 * bytes;
-
-	chs_stream_reserve(
-		index, CHS_STREAM_MODEL,
-		(uint32) ((total + CHS_BYTES_PER_PAGE - 1) / CHS_BYTES_PER_PAGE), true);
-	chs_stream_write(index, CHS_STREAM_MODEL, 0, model->mean, bytes);
-	if (model->step != NULL)
-		chs_stream_write(index, CHS_STREAM_MODEL, bytes, model->step, bytes);
-}
-
 void
 chs_build_train(ChsBuild *build, const ChsBuildSample *sample)
 {
 	ChsModel *model = &build->model;
-	Size bytes = model->dim * sizeof(float);
-	float *mean = MemoryContextAllocZero(build->context, bytes);
-	float *step = model->metric == CHS_METRIC_L1
-					  ? MemoryContextAllocZero(build->context, bytes)
-					  : NULL;
+	Size n = chs_model_values(model);
+	float *values = MemoryContextAllocZero(build->context,
+										   Max(n, 1) * sizeof(float));
 	ChsContextArena arena;
 
-	model->mean = mean;
-	model->step = step;
-	if (model->bits == CHS_BITS_NONE)
-		chs_model_finish(model);
-	else
+	if (n > 0)
 	{
 		chs_context_arena_init(&arena, sample->context);
-		chs_model_train(model, mean, step, sample->rows, sample->nrows,
-						&arena.arena);
-		write_model(build->index, model);
+		chs_model_train(model, values, values + model->dim, sample->rows,
+						sample->nrows, &arena.arena);
+		chs_index_write_model(build->index, model, values);
 	}
-	chs_index_set_model(build->index, mean, step);
+	chs_model_use(model, values);
+	chs_index_set_model(build->index, values);
 	MemoryContextDelete(sample->context);
 }

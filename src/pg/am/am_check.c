@@ -20,15 +20,15 @@
  *	  P5   an overflow list has no cycle and no slot of another node; every
  *		   overflow slot in use is in its owner's list
  *	  P6   a heap TID is valid, lies in the table, and is there once
- *	  P7   the exact vector is finite and has the hash that its slot keeps
- *	  P8   the code is the vector's, to the bit (encoding gives the same bytes
+ *	  P7   the exact row is finite and has the hash that its slot keeps
+ *	  P8   the code is the row's, to the bit (encoding gives the same bytes
  *		   on every machine), and a node without a place in the graph is one
  *		   that cannot be encoded
  *	  P9   a graph has a model, and its numbers are finite
  *	  P10  dead nodes are there only while the metapage says so
  *	  P11  hints where to insert name pages that were handed out
  *
- * With rerank = heap P7 and P8 do not apply: a row's vector can be read only
+ * With rerank = heap P7 and P8 do not apply: what the table has can be read only
  * with a snapshot that sees it.
  *
  * SPDX-License-Identifier: Apache-2.0 OR MIT
@@ -98,9 +98,8 @@ static void
 check_layout(ChsChecker *check, int which)
 {
 	const ChsMetaPageData *meta = check->meta;
-	uint32 code_bytes = meta->bits == CHS_BITS_NONE
-							? 0
-							: (uint32) chs_code_bytes(meta->dim, meta->bits);
+	uint32 code_bytes = chs_slot_code_bytes((ChsRowKind) meta->row_kind,
+											meta->dim, meta->bits);
 	ChsSlotLayout layout = chs_slot_layout(code_bytes, (int) meta->m, which);
 
 	EXPECT_META(check,
@@ -127,7 +126,7 @@ check_streams(ChsChecker *check)
 			meta->stream[i].pages_allocated);
 	EXPECT_META(check,
 				(uint64) meta->stream[CHS_STREAM_GRAPH(0)].pages_used *
-						meta->per_page[0] * meta->vector_bytes <=
+						meta->per_page[0] * meta->row_bytes <=
 					(uint64) meta->stream[CHS_STREAM_VECTOR].pages_allocated *
 						CHS_BYTES_PER_PAGE,
 				"the vector stream has no room for all nodes");
@@ -142,6 +141,28 @@ check_streams(ChsChecker *check)
 			"the entry of level %d is node %u, but there are " UINT64_FORMAT,
 			level, entry, capacity);
 	}
+}
+
+/* Kind, dimensions and places of the rows; true if they can be. */
+static bool
+check_rows(ChsChecker *check)
+{
+	const ChsMetaPageData *meta = check->meta;
+	const ChsColumnType *type = chs_opclass_get(check->rel)->type;
+	uint64 before = check->problems;
+
+	EXPECT_META(check, meta->row_kind == type->row,
+				"rows are of kind %u, those of the operator class of %d",
+				meta->row_kind, type->row);
+	EXPECT_META(check,
+				meta->metric <= CHS_METRIC_JACCARD &&
+					chs_row_allows(type->row, (ChsMetric) meta->metric),
+				"metric %u is unknown", meta->metric);
+	EXPECT_META(check, meta->dim >= 1 && meta->dim <= type->max_dim,
+				"%u dimensions are impossible", meta->dim);
+	EXPECT_META(check, meta->rerank <= CHS_RERANK_CODE, "rerank %u is unknown",
+				meta->rerank);
+	return check->problems == before;
 }
 
 /* What the catalog says of the index; a changed one would need a rebuild. */
@@ -166,6 +187,7 @@ check_meta(ChsChecker *check)
 	ChsMetaPageData *meta = check->meta;
 	const char *problem;
 	uint64 before = check->problems;
+	ChsRowKind kind;
 
 	(void) chs_page_copy(check->rel, CHS_METAPAGE_BLKNO, NULL, check->page.data);
 	problem = chs_page_copy_problem(check->page.data, CHS_PAGE_META, 0, 0);
@@ -178,27 +200,26 @@ check_meta(ChsChecker *check)
 	EXPECT_META(check, meta->format == CHS_FORMAT_VERSION && meta->features == 0,
 				"format %u with features %x is not known", meta->format,
 				meta->features);
-	EXPECT_META(check, meta->metric <= CHS_METRIC_L1, "metric %u is unknown",
-				meta->metric);
 	EXPECT_META(check, is_bits(meta->bits), "bits = %u is impossible",
 				meta->bits);
-	EXPECT_META(check, meta->dim >= 1 && meta->dim <= CHS_MAX_DIM,
-				"%u dimensions are impossible", meta->dim);
 	EXPECT_META(check, meta->m >= 1 && meta->m <= CHS_MAX_M,
 				"m = %u is impossible", meta->m);
 	EXPECT_META(check, meta->nextents <= CHS_MAX_EXTENTS,
 				"%u extents are more than fit", meta->nextents);
 	EXPECT_META(check, meta->phase <= CHS_PHASE_GRAPH, "phase %u is unknown",
 				meta->phase);
-	if (check->problems > before)
+	if (!check_rows(check) || check->problems > before)
 		return false;
 
-	EXPECT_META(
-		check,
-		meta->vector_bytes ==
-			(meta->rerank == CHS_RERANK_HEAP ? 0 : meta->dim * sizeof(float)),
-		"%u bytes a vector do not go with %u dimensions", meta->vector_bytes,
-		meta->dim);
+	kind = (ChsRowKind) meta->row_kind;
+	EXPECT_META(check,
+				meta->row_bytes == (meta->rerank == CHS_RERANK_INDEX
+										? chs_row_fixed_bytes(kind, meta->dim)
+										: 0),
+				"%u bytes a row do not go with %u dimensions", meta->row_bytes,
+				meta->dim);
+	EXPECT_META(check, meta->model_dim == chs_encoded_dim(kind, meta->dim),
+				"%u of %u dimensions are encoded", meta->model_dim, meta->dim);
 	EXPECT_META(check, (meta->flags & ~CHS_META_DEAD_LEFT) == 0,
 				"flags %x are unknown", meta->flags);
 	EXPECT_META(check, meta->link_cursor <= meta->unlinked_end,
@@ -392,17 +413,17 @@ check_pages(ChsChecker *check, int stream, ChsPageKind kind)
 static void
 check_model(ChsChecker *check)
 {
-	const ChsMetaPageData *meta = check->meta;
-	const ChsIndex *index = check->index;
+	const ChsModel *model = &check->index->model;
 
-	if (meta->phase != CHS_PHASE_GRAPH || meta->bits == CHS_BITS_NONE)
+	if (check->meta->phase != CHS_PHASE_GRAPH)
 		return;
-	if (!chs_check_finite(index->mean, meta->dim))
+	if (model->mean != NULL &&
+		!chs_row_is_finite(CHS_ROW_FLOAT, model->mean, model->dim))
 		chs_check_report(check, "P9", CHS_NO_LEVEL, CHS_NO_NODE,
 						 "the model's mean is not finite");
-	for (uint32 i = 0; index->step != NULL && i < meta->dim; i++)
+	for (uint32 i = 0; model->step != NULL && i < model->dim; i++)
 	{
-		if (isfinite(index->step[i]) && index->step[i] > 0)
+		if (isfinite(model->step[i]) && model->step[i] > 0)
 			continue;
 		chs_check_report(check, "P9", CHS_NO_LEVEL, CHS_NO_NODE,
 						 "the model's step %u is not a positive number", i);
@@ -442,12 +463,14 @@ static bool
 open_store(ChsChecker *check)
 {
 	const ChsMetaPageData *meta = check->meta;
-	uint64 model_bytes = (uint64) meta->dim * sizeof(float) *
-						 (meta->metric == CHS_METRIC_L1 ? 2 : 1);
-	uint64 model_pages = (model_bytes + CHS_BYTES_PER_PAGE - 1) /
-						 CHS_BYTES_PER_PAGE;
+	ChsModel model;
+	uint64 model_bytes;
+	uint64 model_pages;
 
-	if (meta->phase == CHS_PHASE_GRAPH && meta->bits != CHS_BITS_NONE &&
+	chs_meta_model(meta, &model);
+	model_bytes = (uint64) chs_model_values(&model) * sizeof(float);
+	model_pages = (model_bytes + CHS_BYTES_PER_PAGE - 1) / CHS_BYTES_PER_PAGE;
+	if (meta->phase == CHS_PHASE_GRAPH &&
 		meta->stream[CHS_STREAM_MODEL].pages_allocated < model_pages)
 	{
 		chs_check_report(check, "P9", CHS_NO_LEVEL, CHS_NO_NODE,
@@ -464,15 +487,15 @@ open_store(ChsChecker *check)
 	check->overflow_seen = MemoryContextAllocExtended(
 		CurrentMemoryContext, check->overflow_slots / 8 + 1,
 		MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	if (meta->rerank == CHS_RERANK_INDEX)
+	if (meta->rerank != CHS_RERANK_HEAP)
 	{
-		check->vector = palloc(meta->dim * sizeof(float));
+		check->row = palloc(chs_page_store_row_room(check->store));
 		if (meta->phase == CHS_PHASE_GRAPH)
 		{
 			check->scratch = chs_alloc(
 				&check->arena.arena,
 				chs_encode_scratch_bytes(&check->index->model));
-			check->code = palloc(chs_code_bytes(meta->dim, meta->bits));
+			check->code = palloc(chs_model_code_bytes(&model));
 		}
 	}
 	return true;
@@ -519,7 +542,7 @@ check_page_kinds(ChsChecker *check)
 }
 
 /*
- * In the order in which one part relies on another.  Vectors, lists and the
+ * In the order in which one part relies on another.  Rows, lists and the
  * graph are read through code that raises an error for a page of another
  * kind: it is not called when there is one.
  */

@@ -8,8 +8,6 @@
 #ifndef CHS_AM_CHECK_H
 #define CHS_AM_CHECK_H
 
-#include <math.h>
-
 #include "nodes/execnodes.h"
 #include "utils/tuplesort.h"
 
@@ -44,21 +42,10 @@ typedef struct ChsChecker
 	TupleTableSlot *get_slot;
 
 	/* P7, P8; NULL where they do not apply */
-	float *vector;
+	void *row;
 	void *scratch;
 	uint8 *code;
 } ChsChecker;
-
-static inline bool
-chs_check_finite(const float *x, uint32 n)
-{
-	for (uint32 i = 0; i < n; i++)
-	{
-		if (!isfinite(x[i]))
-			return false;
-	}
-	return true;
-}
 
 /* ---- am_check.c ---- */
 

@@ -1,10 +1,10 @@
 /*
  * am_check_nodes.c
- *	  The checker's half that looks at single nodes: their slots, rows, vectors
+ *	  The checker's half that looks at single nodes: their slots, TIDs, rows
  *	  and codes (P4 to P8 of am_check.c).
  *
  * Runs after the pages were found to be what the extent map says, so that
- * vectors can be read through the store without raising an error.
+ * rows can be read through the store without raising an error.
  *
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  */
@@ -25,7 +25,7 @@
 #include "pg/am/am.h"
 #include "pg/am/am_check.h"
 
-/* ---- P5, P6: rows ---- */
+/* ---- P5, P6: TIDs ---- */
 
 /* Remembers a TID for the test that it is there once. */
 static void
@@ -94,9 +94,9 @@ read_overflow(ChsChecker *check, ChsNodeRef owner, uint32 number,
 	return true;
 }
 
-/* All rows of a level-0 slot in use. */
+/* All TIDs of a level-0 slot in use. */
 static void
-check_rows(ChsChecker *check, ChsSlotHeader *slot, ChsNodeId node)
+check_tids(ChsChecker *check, ChsSlotHeader *slot, ChsNodeId node)
 {
 	ChsNodeRef owner = {node, slot->version};
 	uint32 number = slot->overflow;
@@ -197,45 +197,48 @@ end_tids(ChsChecker *check)
 	tuplesort_end(check->tids);
 }
 
-/* ---- P7, P8: vectors and codes ---- */
+/* ---- P7, P8: exact rows and codes ---- */
 
-/* Code and factors of a slot against what its vector gives now. */
+/* Code and factors of a slot against what its row gives now. */
 static void
 check_code(ChsChecker *check, ChsSlotHeader *slot, ChsNodeId node)
 {
 	const ChsSlotLayout *layout = &check->meta->layout[0];
 	ChsFactors factors;
-	bool encoded = chs_encode(&check->index->model, check->vector,
-							  check->scratch, check->code, &factors);
+	bool encoded = chs_encode(&check->index->model, check->row, check->scratch,
+							  check->code, &factors);
 	bool nolink = (slot->flags & CHS_SLOT_NOLINK) != 0;
 
 	if (encoded == nolink)
 		chs_check_report(check, "P8", 0, node,
 						 nolink ? "is kept out of the graph without a reason"
-								: "has a vector that cannot be encoded");
+								: "has a row that cannot be encoded");
 	if (slot->state != CHS_SLOT_LIVE || !encoded)
 		return;
 	if (memcmp(chs_slot_factors(layout, slot), &factors, sizeof(factors)) != 0)
 		chs_check_report(check, "P8", 0, node,
-						 "factors are not those of its vector");
+						 "factors are not those of its row");
 	if (memcmp(chs_slot_code(layout, slot), check->code, layout->code_bytes) != 0)
-		chs_check_report(check, "P8", 0, node, "code is not that of its vector");
+		chs_check_report(check, "P8", 0, node, "code is not that of its row");
 }
 
 static void
-check_vector(ChsChecker *check, ChsSlotHeader *slot, ChsNodeId node)
+check_row(ChsChecker *check, ChsSlotHeader *slot, ChsNodeId node)
 {
+	ChsRowKind kind = (ChsRowKind) check->meta->row_kind;
 	uint32 dim = check->meta->dim;
+	ChsNodeRef ref = {node, slot->version};
 
-	if (check->vector == NULL ||
+	if (check->row == NULL ||
 		(slot->state != CHS_SLOT_LIVE && slot->state != CHS_SLOT_UNLINKED))
 		return;
-	chs_page_store_vector(check->store, node, check->vector);
-	if (!chs_check_finite(check->vector, dim))
-		chs_check_report(check, "P7", 0, node, "vector is not finite");
-	else if (chs_vector_bytes_hash(check->vector, dim) != slot->hash)
+	(void) chs_page_store_row(check->store, ref, check->row);
+	if (!chs_row_is_finite(kind, check->row, dim))
+		chs_check_report(check, "P7", 0, node, "row is not finite");
+	else if (chs_row_hash(check->row, chs_row_fixed_bytes(kind, dim)) !=
+			 slot->hash)
 		chs_check_report(check, "P7", 0, node,
-						 "vector does not have the hash of its slot");
+						 "row does not have the hash of its slot");
 	else if (check->meta->phase == CHS_PHASE_GRAPH)
 		check_code(check, slot, node);
 }
@@ -336,8 +339,8 @@ check_slot(ChsChecker *check, ChsSlotHeader *slot, int level, ChsNodeId node)
 		return;
 	}
 	check_leftover(check, slot, node);
-	check_rows(check, slot, node);
-	check_vector(check, slot, node);
+	check_tids(check, slot, node);
+	check_row(check, slot, node);
 }
 
 /* P4: slots of pages that nobody was given are free. */

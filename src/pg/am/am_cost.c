@@ -26,7 +26,7 @@
  *		score  = 4 cpu_index_tuple_cost +
  *				 cpu_operator_cost (16 + code bytes / 32)	   (0.07 .. 0.10)
  *		rerank = 4 cpu_tuple_cost + distance operator +
- *				 cpu_operator_cost vector bytes / 64
+ *				 cpu_operator_cost bytes of the exact row / 64
  *	  Pages are charged where they cannot be cached: graph pages first in what
  *	  effective_cache_size leaves to this index, then vector pages.  A seq scan
  *	  is not charged for TOASTed vectors at all, so a price per cached page
@@ -79,6 +79,9 @@ typedef struct CostModel
 	double rows; /* entries in the index */
 	double ef;
 	double m;
+	double code_bytes;
+	double row_bytes; /* exact ones beside the codes */
+	bool from_heap;   /* those are in the table */
 	double graph_pages;
 	double vector_pages;
 	double graph_miss;  /* share of page reads that go to disk */
@@ -97,23 +100,29 @@ typedef struct CostModel
  * Options changed since the build make the estimate a little wrong.
  */
 static void
-read_index(CostModel *model, Oid index_oid, double *code_bytes,
-		   double *vector_bytes)
+read_index(CostModel *model, Oid index_oid)
 {
 	/* the planner holds a lock */
 	Relation index = index_open(index_oid, NoLock);
+	const ChsColumnType *type = chs_opclass_get(index)->type;
 	ChsOptions *options = chs_options_get(index);
+	ChsScanSettings settings;
 	int dim = TupleDescAttr(RelationGetDescr(index), 0)->atttypmod;
 	int bits = options->bits != 0 ? options->bits : USUAL_BITS;
 
-	if (dim <= 0 || dim > CHS_MAX_DIM)
+	if (dim <= 0 || (uint32) dim > type->max_dim)
 		dim = UNKNOWN_DIM;
 	model->m = options->m;
-	model->ef = chs_options_ef_search(index);
-	*code_bytes = (double) chs_code_bytes((uint32) dim, bits);
-	*vector_bytes = options->rerank == CHS_RERANK_HEAP
-						? 0.0
-						: (double) dim * sizeof(float);
+	chs_options_scan(index, &settings);
+	model->ef = settings.ef_search;
+	model->from_heap = type->row == CHS_ROW_SPARSE ||
+					   options->rerank == CHS_RERANK_HEAP;
+	model->code_bytes = (double) chs_row_code_bytes(type->row, (uint32) dim,
+													bits);
+	model->row_bytes = model->from_heap || type->row == CHS_ROW_BIT
+						   ? 0.0
+						   : (double) chs_row_fixed_bytes(type->row,
+														  (uint32) dim);
 	pfree(options);
 	index_close(index, NoLock);
 }
@@ -129,16 +138,15 @@ price_operator(PlannerInfo *root, IndexPath *path)
 }
 
 static void
-set_prices(CostModel *model, PlannerInfo *root, IndexPath *path,
-		   double code_bytes, double vector_bytes)
+set_prices(CostModel *model, PlannerInfo *root, IndexPath *path)
 {
 	model->expand = 4.0 * (cpu_tuple_cost + model->m * cpu_operator_cost);
 	model->score = 4.0 * cpu_index_tuple_cost +
-				   cpu_operator_cost * (16.0 + code_bytes / 32.0);
+				   cpu_operator_cost * (16.0 + model->code_bytes / 32.0);
 	model->compare = cpu_index_tuple_cost + price_operator(root, path);
 	model->rerank = 4.0 * cpu_tuple_cost + price_operator(root, path) +
-					cpu_operator_cost * vector_bytes / 64.0;
-	if (vector_bytes == 0.0)
+					cpu_operator_cost * model->row_bytes / 64.0;
+	if (model->from_heap)
 	{
 		model->compare += cpu_tuple_cost * HEAP_RERANK_TUPLES;
 		model->rerank += cpu_tuple_cost * HEAP_RERANK_TUPLES;
@@ -153,16 +161,15 @@ set_prices(CostModel *model, PlannerInfo *root, IndexPath *path,
  * often than its vector pages that they fill the share first.
  */
 static void
-set_misses(CostModel *model, PlannerInfo *root, double index_pages,
-		   double code_bytes, double vector_bytes)
+set_misses(CostModel *model, PlannerInfo *root, double index_pages)
 {
-	double graph_bytes = code_bytes + 2.0 * model->m * sizeof(ChsEdge) +
+	double graph_bytes = model->code_bytes + 2.0 * model->m * sizeof(ChsEdge) +
 						 sizeof(ChsSlotHeader) + sizeof(ChsFactors);
 	double all_pages = Max(root->total_table_pages, 1.0) + index_pages;
 	double cached = effective_cache_size * (index_pages / all_pages);
 
 	model->graph_pages = Max(
-		index_pages * graph_bytes / (graph_bytes + vector_bytes), 1.0);
+		index_pages * graph_bytes / (graph_bytes + model->row_bytes), 1.0);
 	model->vector_pages = index_pages - model->graph_pages;
 	model->graph_miss = 1.0 - Min(cached / model->graph_pages, 1.0);
 	cached -= model->graph_pages;
@@ -260,8 +267,6 @@ chscostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 {
 	IndexOptInfo *info = path->indexinfo;
 	CostModel model;
-	double code_bytes;
-	double vector_bytes;
 	double fetches;
 	Cost arguments;
 	Cost slope;
@@ -281,10 +286,9 @@ chscostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	model.rows = Max(info->tuples, 1.0);
 	model.loops = Max(loop_count, 1.0);
 	model.flat = model.rows <= chs_flat_limit;
-	read_index(&model, info->indexoid, &code_bytes, &vector_bytes);
-	set_prices(&model, root, path, code_bytes, vector_bytes);
-	set_misses(&model, root, Max((double) info->pages, 1.0), code_bytes,
-			   vector_bytes);
+	read_index(&model, info->indexoid);
+	set_prices(&model, root, path);
+	set_misses(&model, root, Max((double) info->pages, 1.0));
 
 	/* the query vector may be an expression, computed once per scan */
 	arguments = index_other_operands_eval_cost(root, path->indexorderbys);

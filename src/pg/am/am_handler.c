@@ -1,7 +1,7 @@
 /*
  * am_handler.c
- *	  What PostgreSQL may ask of the access method: the table of callbacks,
- *	  properties, and the operator classes' facts.
+ *	  What PostgreSQL may ask of the access method: the table of callbacks, and
+ *	  properties.
  *
  * Separate because everything the server knows of chassis before it opens an
  * index is here, on one page; what a callback does stands in the file of its
@@ -17,10 +17,6 @@
 #include "pg/am/am.h"
 
 PG_FUNCTION_INFO_V1(chassishandler);
-PG_FUNCTION_INFO_V1(chassis_vector_l2);
-PG_FUNCTION_INFO_V1(chassis_vector_ip);
-PG_FUNCTION_INFO_V1(chassis_vector_cosine);
-PG_FUNCTION_INFO_V1(chassis_vector_l1);
 
 /*
  * pg_index_column_has_property() and its like.  The server cannot tell whether
@@ -97,39 +93,4 @@ chassishandler(PG_FUNCTION_ARGS)
 	am->amendscan = chsendscan;
 
 	PG_RETURN_POINTER(am);
-}
-
-/*
- * Support function 1 of the operator classes: a pointer to facts that live as
- * long as the library.  The argument is there because SQL lets only functions
- * with an internal argument return internal; it is not looked at.
- */
-
-static const ChsOpclass opclass_l2 = {CHS_METRIC_L2};
-static const ChsOpclass opclass_ip = {CHS_METRIC_IP};
-static const ChsOpclass opclass_cosine = {CHS_METRIC_COSINE};
-static const ChsOpclass opclass_l1 = {CHS_METRIC_L1};
-
-Datum
-chassis_vector_l2(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_POINTER(&opclass_l2);
-}
-
-Datum
-chassis_vector_ip(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_POINTER(&opclass_ip);
-}
-
-Datum
-chassis_vector_cosine(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_POINTER(&opclass_cosine);
-}
-
-Datum
-chassis_vector_l1(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_POINTER(&opclass_l1);
 }

@@ -2,7 +2,7 @@
  * am_insert.c
  *	  Puts one row into an index on pages, whatever phase the index is in.
  *
- * An index begins flat: a few hundred vectors are compared faster than they are
+ * An index begins flat: a few hundred rows are compared faster than they are
  * searched, and no mean can be had of none.  The insert that brings it to
  * flat_limit trains the model from what is there and turns the index into a
  * graph; the nodes from before ("leftovers") are then linked a few at a time
@@ -28,12 +28,11 @@
 
 #include "pg/compat.h"
 #include "pg/am/am.h"
-#include "pg/type/vector.h"
 
 /* Leftovers that an ordinary insert links in passing. */
 #define LEFTOVERS_PER_INSERT 16
 
-/* Window of the look-up for an equal vector when UPDATE left it unchanged. */
+/* Window of the look-up for an equal row when UPDATE left it unchanged. */
 #define UNCHANGED_EF 32
 
 /* Memory for the sample that the turn to a graph trains on. */
@@ -48,7 +47,7 @@ struct ChsInserter
 	uint8 *code;
 	void *scratch;
 	void *query_mem;
-	float *vector; /* a leftover's */
+	void *row; /* a leftover's */
 };
 
 ChsInserter *
@@ -78,12 +77,12 @@ prepare_graph(ChsInserter *inserter)
 	params.ef_construction = (int) index->meta->ef_construction;
 	params.seed = index->meta->seed;
 	chs_graph_init(&inserter->graph, &inserter->store->store, &params, arena);
-	inserter->code = chs_alloc(
-		arena, chs_code_bytes(index->meta->dim, index->meta->bits));
+	inserter->code = chs_alloc(arena, chs_model_code_bytes(&index->model));
 	inserter->scratch = chs_alloc(arena,
 								  chs_encode_scratch_bytes(&index->model));
 	inserter->query_mem = chs_alloc(arena, chs_query_bytes(&index->model));
-	inserter->vector = chs_alloc(arena, index->meta->dim * sizeof(float));
+	inserter->row = chs_alloc(arena,
+							  Max(chs_page_store_row_room(inserter->store), 1));
 	inserter->graph_ready = true;
 }
 
@@ -99,16 +98,18 @@ tid_key(const uint8 *tid)
 
 /* Facts of a new node that do not depend on the phase. */
 static ChsNewNode
-describe_node(const ChsInserter *inserter, const float *vector, const uint8 *tid)
+describe_node(const ChsInserter *inserter, const void *row, const uint8 *tid)
 {
+	const ChsMetaPageData *meta = inserter->index->meta;
 	ChsNewNode node;
 
 	memset(&node, 0, sizeof(node));
 	node.existing.id = CHS_NODE_NONE;
 	node.down.id = CHS_NODE_NONE;
 	node.tid = tid;
-	node.vector = vector;
-	node.hash = chs_vector_bytes_hash(vector, inserter->index->meta->dim);
+	node.row = row;
+	node.hash = chs_row_hash(
+		row, chs_row_bytes((ChsRowKind) meta->row_kind, row, meta->dim));
 	return node;
 }
 
@@ -130,9 +131,9 @@ insert_linked(ChsInserter *inserter, ChsNewNode *node, bool index_unchanged)
 	int level;
 
 	prepare_graph(inserter);
-	if (!chs_encode(&index->model, node->vector, inserter->scratch,
+	if (!chs_encode(&index->model, node->row, inserter->scratch,
 					inserter->code, &factors) ||
-		!chs_query_init(&query, inserter->query_mem, &index->model, node->vector))
+		!chs_query_init(&query, inserter->query_mem, &index->model, node->row))
 	{
 		if (node->existing.id != CHS_NODE_NONE)
 			chs_page_store_mark_nolink(inserter->store, node->existing);
@@ -153,47 +154,24 @@ insert_linked(ChsInserter *inserter, ChsNewNode *node, bool index_unchanged)
 	(void) chs_graph_insert(&inserter->graph, node, &query, level, &ref);
 }
 
-/*
- * The vector of a level-0 node into out; with rerank = heap from whichever of
- * its rows still has one.  False if no row has: the node is about to go.
- */
-static bool
-read_vector(ChsInserter *inserter, ChsNodeId id, uint16 version, float *out)
-{
-	ChsPageStore *store = inserter->store;
-	ChsNodeRef ref = {id, version};
-	ItemPointerData *tids = NULL;
-	int room = 0;
-	int n;
-	bool found;
-
-	if (inserter->index->meta->vector_bytes > 0)
-	{
-		chs_page_store_vector(store, id, out);
-		return true;
-	}
-	n = chs_page_store_tids(store, ref, &tids, &room);
-	found = chs_heap_fetch_vector(store->heap, tids, n, out,
-								  inserter->index->meta->dim);
-	pfree(tids);
-	return found;
-}
-
 /* Links one slot if it is an unlinked one that has a place in the graph. */
 static void
 link_slot(ChsInserter *inserter, ChsNodeId id)
 {
 	ChsSlotHeader header;
 	ChsNewNode node;
+	const void *row;
 
 	chs_page_store_header(inserter->store, 0, id, &header);
 	if (header.state != CHS_SLOT_UNLINKED ||
 		(header.flags & CHS_SLOT_NOLINK) != 0)
 		return;
 	prepare_graph(inserter);
-	if (!read_vector(inserter, id, header.version, inserter->vector))
-		return;
-	node = describe_node(inserter, inserter->vector, header.tid);
+	row = chs_page_store_row(inserter->store, (ChsNodeRef){id, header.version},
+							 inserter->row);
+	if (row == NULL)
+		return; /* no row is left of it: the node is about to go */
+	node = describe_node(inserter, row, header.tid);
 	node.existing.id = id;
 	node.existing.version = header.version;
 	insert_linked(inserter, &node, false);
@@ -253,90 +231,101 @@ start_graph(ChsMetaPage meta, void *arg)
 	return true;
 }
 
-/* Collects up to max vectors of unlinked slots; returns how many. */
+/*
+ * Collects the floats of up to max unlinked slots' rows; returns how many.
+ * `row` has room for one row.
+ */
 static uint32
-collect_sample(ChsInserter *inserter, float *rows, uint32 max)
+collect_sample(ChsInserter *inserter, const ChsModel *model, void *row,
+			   float *rows, uint32 max)
 {
-	ChsIndex *index = inserter->index;
-	uint32 dim = index->meta->dim;
-	uint32 capacity = chs_index_capacity(index, 0);
+	uint32 capacity = chs_index_capacity(inserter->index, 0);
 	uint32 n = 0;
 
 	for (ChsNodeId id = 0; id < capacity && n < max; id++)
 	{
+		float *place = rows + (Size) n * model->dim;
 		ChsSlotHeader header;
+		const void *found;
+		const float *x;
 
 		chs_page_store_header(inserter->store, 0, id, &header);
 		if (header.state != CHS_SLOT_UNLINKED)
 			continue;
-		if (read_vector(inserter, id, header.version, rows + (Size) n * dim))
-			n++;
+		found = chs_page_store_row(inserter->store,
+								   (ChsNodeRef){id, header.version}, row);
+		if (found == NULL)
+			continue;
+		x = chs_row_floats(model, found, place);
+		if (x != place)
+			memcpy(place, x, model->dim * sizeof(float));
+		n++;
 	}
 	return n;
 }
 
-/* Trains the model on what is in the index and writes its pages. */
-static void
-write_model(ChsInserter *inserter)
+/*
+ * Trains the model on what is in the index; returns its values, palloc'd.  No
+ * lock is held: with rerank = heap the rows are read from the table, which may
+ * take locks (TOAST) and run the functions of an expression.
+ */
+static float *
+train_model(ChsInserter *inserter, ChsModel *model)
 {
 	ChsIndex *index = inserter->index;
-	uint32 dim = index->meta->dim;
-	Size bytes = dim * sizeof(float);
-	bool has_step = index->meta->metric == CHS_METRIC_L1;
-	uint32 max = (uint32) Max(
-		1, Min(MAX_SAMPLE_BYTES / bytes, chs_index_capacity(index, 0)));
+	float *values = palloc0(chs_model_values(model) * sizeof(float));
 	MemoryContext context = AllocSetContextCreate(
 		CurrentMemoryContext, "chassis model", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	float *values = palloc0(2 * bytes);
-	float *rows = MemoryContextAllocHuge(context, max * bytes);
-	Size total = has_step ? 2 * bytes : bytes;
+	Size row_bytes = model->dim * sizeof(float);
+	uint32 max = (uint32) Max(
+		1, Min(MAX_SAMPLE_BYTES / row_bytes, chs_index_capacity(index, 0)));
+	float *rows = MemoryContextAllocHuge(context, max * row_bytes);
+	void *row = palloc(Max(chs_page_store_row_room(inserter->store), 1));
 	ChsContextArena arena;
-	ChsModel model;
 
-	memset(&model, 0, sizeof(model));
-	model.metric = (ChsMetric) index->meta->metric;
-	model.bits = index->meta->bits;
-	model.dim = dim;
-	model.seed = index->meta->seed;
-	model.mean = values;
-	model.step = has_step ? values + dim : NULL;
 	chs_context_arena_init(&arena, context);
-	chs_model_train(&model, values, has_step ? values + dim : NULL, rows,
-					collect_sample(inserter, rows, max), &arena.arena);
-	chs_stream_reserve(
-		index, CHS_STREAM_MODEL,
-		(uint32) ((total + CHS_BYTES_PER_PAGE - 1) / CHS_BYTES_PER_PAGE), true);
-	chs_stream_write(index, CHS_STREAM_MODEL, 0, values, total);
+	chs_model_train(model, values, values + model->dim, rows,
+					collect_sample(inserter, model, row, rows, max),
+					&arena.arena);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
+	return values;
 }
 
 /*
  * Turns a flat index into a graph, unless another backend just did.  The
  * relation extension lock keeps a second one from writing another model to
- * the same pages.
+ * the same pages; whoever comes second has trained in vain.
  */
 static void
 turn_into_graph(ChsInserter *inserter)
 {
 	ChsIndex *index = inserter->index;
+	ChsModel model;
+	float *values = NULL;
+
+	chs_meta_model(index->meta, &model);
+	if (chs_model_values(&model) > 0)
+		values = train_model(inserter, &model);
 
 	LockRelationForExtension(index->rel, ExclusiveLock);
 	chs_index_refresh(index);
 	if (index->meta->phase == CHS_PHASE_FLAT)
 	{
-		if (index->meta->bits != CHS_BITS_NONE)
-			write_model(inserter);
+		if (values != NULL)
+			chs_index_write_model(index, &model, values);
 		(void) chs_meta_update(index, start_graph, NULL, false);
 	}
 	UnlockRelationForExtension(index->rel, ExclusiveLock);
+	if (values != NULL)
+		pfree(values);
 }
 
 /* ---- flat ---- */
 
 /*
- * Gives the TID to an unlinked node with an equal vector.  There are few
+ * Gives the TID to an unlinked node with an equal row.  There are few
  * nodes, and their hashes stand on few pages.
  */
 static bool
@@ -379,11 +368,11 @@ insert_flat(ChsInserter *inserter, ChsNewNode *node)
 }
 
 void
-chs_inserter_insert(ChsInserter *inserter, const float *vector,
-					ItemPointer tid, bool index_unchanged)
+chs_inserter_insert(ChsInserter *inserter, const void *row, ItemPointer tid,
+					bool index_unchanged)
 {
 	ChsIndex *index = inserter->index;
-	ChsNewNode node = describe_node(inserter, vector, (const uint8 *) tid);
+	ChsNewNode node = describe_node(inserter, row, (const uint8 *) tid);
 
 	chs_index_refresh(index);
 	if (index->meta->phase == CHS_PHASE_FLAT)
@@ -430,26 +419,26 @@ chsinsert(Relation rel, Datum *values, bool *isnull, ItemPointer heap_tid,
 		  IndexInfo *indexInfo)
 {
 	InsertState *state;
+	ChsIndex *index;
 	MemoryContext old;
-	ChsVector *vector;
+	const void *row;
 	SnapshotData not_dead;
 
 	if (isnull[0])
 		return false;
 	state = get_insert_state(rel, indexInfo);
-	state->index->rel = rel;
+	index = state->index;
+	index->rel = rel;
 	old = MemoryContextSwitchTo(state->per_row);
-	vector = chs_vector_from_datum(values[0]);
-	if ((uint32) vector->dim != state->index->meta->dim)
-		chs_vector_report_different((int) state->index->meta->dim, vector->dim);
-	if (state->index->meta->vector_bytes == 0)
+	row = index->opclass->type->unpack(values[0], index->meta->dim);
+	if (index->meta->rerank == CHS_RERANK_HEAP)
 	{
 		/* rows that nobody can see may have lost their out-of-line values */
 		InitNonVacuumableSnapshot(not_dead, GlobalVisTestFor(heap));
-		state->inserter->store->heap = chs_heap_fetch_begin(heap, rel,
+		state->inserter->store->heap = chs_heap_fetch_begin(heap, index,
 															&not_dead);
 	}
-	chs_inserter_insert(state->inserter, vector->x, heap_tid, indexUnchanged);
+	chs_inserter_insert(state->inserter, row, heap_tid, indexUnchanged);
 	if (state->inserter->store->heap != NULL)
 		chs_heap_fetch_end(state->inserter->store->heap);
 	state->inserter->store->heap = NULL;

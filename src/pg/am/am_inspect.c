@@ -115,23 +115,36 @@ put_info(ReturnSetInfo *result, const char *name, const char *format, ...)
 static const char *
 name_metric(uint8 metric)
 {
-	static const char *const names[] = {"l2", "ip", "cosine", "l1"};
+	static const char *const names[] = {"l2", "ip",      "cosine",
+										"l1", "hamming", "jaccard"};
 
 	return metric < lengthof(names) ? names[metric] : "unknown";
 }
 
+static const char *
+name_rerank(uint8 rerank)
+{
+	static const char *const names[] = {"index", "heap", "none"};
+
+	return rerank < lengthof(names) ? names[rerank] : "unknown";
+}
+
 /* What was decided when the index was built, and how far it is. */
 static void
-put_parameters(ReturnSetInfo *result, const ChsMetaPageData *meta)
+put_parameters(ReturnSetInfo *result, const ChsIndex *index)
 {
+	const ChsMetaPageData *meta = index->meta;
+
 	put_info(result, "format", "%u", meta->format);
+	put_info(result, "type", "%s", index->opclass->type->name);
 	put_info(result, "metric", "%s", name_metric(meta->metric));
 	put_info(result, "dimensions", "%u", meta->dim);
+	if (meta->model_dim != meta->dim)
+		put_info(result, "sketch_dimensions", "%u", meta->model_dim);
 	put_info(result, "m", "%u", meta->m);
 	put_info(result, "ef_construction", "%u", meta->ef_construction);
 	put_info(result, "bits", "%u", meta->bits);
-	put_info(result, "rerank", "%s",
-			 meta->rerank == CHS_RERANK_HEAP ? "heap" : "index");
+	put_info(result, "rerank", "%s", name_rerank(meta->rerank));
 	put_info(result, "seed", UINT64_FORMAT, meta->seed);
 	put_info(result, "flat_limit", "%u", meta->flat_limit);
 	put_info(result, "slot_bytes", "%u", meta->layout[0].slot_bytes);
@@ -335,7 +348,7 @@ chassis_index_info(PG_FUNCTION_ARGS)
 	CHS_MATERIALIZE_SRF(fcinfo);
 	inspected = chs_inspect_open(PG_GETARG_OID(0), AccessShareLock);
 	index = chs_index_open(inspected.rel, CurrentMemoryContext);
-	put_parameters(result, index->meta);
+	put_parameters(result, index);
 	put_counts(result, index);
 	put_sizes(result, index);
 	chs_inspect_close(&inspected);

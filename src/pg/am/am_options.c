@@ -1,7 +1,6 @@
 /*
  * am_options.c
- *	  What a user can set: options of an index, settings of a session; and what
- *	  the operator class of an index says.
+ *	  What a user can set: options of an index, settings of a session.
  *
  * Options are checked here, when they are given, so that a wrong one is
  * refused by CREATE INDEX before anything is read.  Those that shape the index
@@ -75,7 +74,7 @@ define_options(void)
 					  BITS_AUTO, BITS_AUTO, CHS_BITS_NONE, AccessExclusiveLock);
 	add_enum_reloption(
 		option_kind, "rerank", "Where exact vectors are read: index or heap",
-		rerank_values, CHS_RERANK_INDEX,
+		rerank_values, CHS_RERANK_AUTO,
 		"Valid values are \"index\" and \"heap\".", AccessExclusiveLock);
 }
 
@@ -134,62 +133,114 @@ chsoptions(Datum reloptions, bool validate)
 	return (bytea *) options;
 }
 
-ChsOptions *
-chs_options_get(Relation index)
+bytea *
+chs_options_make(int m, int ef_construction)
 {
 	ChsOptions *options = palloc0(sizeof(ChsOptions));
 
-	if (index->rd_options != NULL)
-	{
-		memcpy(options, index->rd_options, sizeof(ChsOptions));
-		return options;
-	}
 	SET_VARSIZE(options, sizeof(ChsOptions));
-	options->m = CHS_DEFAULT_M;
-	options->ef_construction = CHS_DEFAULT_EF_CONSTRUCTION;
+	options->m = m != 0 ? m : CHS_DEFAULT_M;
+	options->ef_construction = ef_construction != 0
+								   ? ef_construction
+								   : CHS_DEFAULT_EF_CONSTRUCTION;
 	options->ef_search = CHS_DEFAULT_EF_SEARCH;
 	options->bits = BITS_AUTO;
-	options->rerank = CHS_RERANK_INDEX;
+	options->rerank = CHS_RERANK_AUTO;
+	return (bytea *) options;
+}
+
+ChsOptions *
+chs_options_get(Relation index)
+{
+	ChsOptions *options = (ChsOptions *) chs_options_make(0, 0);
+
+	if (index->rd_options != NULL)
+		memcpy(options, index->rd_options, sizeof(ChsOptions));
 	return options;
 }
 
-int
-chs_options_ef_search(Relation index)
+void
+chs_options_scan(Relation index, ChsScanSettings *settings)
 {
+	const ChsAlias *alias = chs_alias_of(index);
+
+	if (alias != NULL)
+	{
+		alias->get_settings(settings);
+		return;
+	}
+	settings->ef_search = CHS_DEFAULT_EF_SEARCH;
 	if (chs_ef_search != -1)
-		return chs_ef_search;
-	if (index->rd_options != NULL)
-		return ((ChsOptions *) index->rd_options)->ef_search;
-	return CHS_DEFAULT_EF_SEARCH;
+		settings->ef_search = chs_ef_search;
+	else if (index->rd_options != NULL)
+		settings->ef_search = ((ChsOptions *) index->rd_options)->ef_search;
+	settings->iterative_scan = chs_iterative_scan;
+	settings->max_scan_tuples = chs_max_scan_tuples;
+	settings->scan_mem_multiplier = chs_scan_mem_multiplier;
 }
 
-/* ---- bits ---- */
+/* ---- what options and type together give ---- */
 
 /* Does a level-0 slot of this kind fit a page? */
 static bool
-slot_fits(int dim, int bits, int m)
+slot_fits(ChsRowKind row, uint32 dim, int bits, int m)
 {
-	/* without codes the slot has edges only */
-	uint32 code_bytes = bits == CHS_BITS_NONE
-							? 0
-							: (uint32) chs_code_bytes(dim, bits);
-
-	return chs_slot_layout(code_bytes, m, 0).slot_bytes <= CHS_SLOTS_BYTES;
+	return chs_slot_layout(chs_slot_code_bytes(row, dim, bits), m, 0).slot_bytes <=
+		   CHS_SLOTS_BYTES;
 }
 
 /* The largest number of dimensions that these bits allow. */
-static int
-largest_dim(int bits, int m)
+static uint32
+largest_dim(const ChsColumnType *type, int bits, int m)
 {
-	int dim = CHS_MAX_DIM;
+	uint32 dim = type->max_dim;
 
-	while (dim > 0 && !slot_fits(dim, bits, m))
+	while (dim > 0 && !slot_fits(type->row, dim, bits, m))
 		dim--;
 	return dim;
 }
 
+/* Raises the error for a setting that the type does not have. */
+static void
+refuse_setting(const char *setting, const ChsColumnType *type, const char *why)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s cannot be combined with type %s", setting, type->name),
+			 errdetail_internal("%s", why), errhint("Leave the option out.")));
+}
+
+/* Raises an error if the bits asked for are none that the type can have. */
+static void
+check_bits(const ChsOptions *options, const ChsColumnType *type)
+{
+	if (type->row == CHS_ROW_BIT && options->bits != BITS_AUTO)
+		refuse_setting(psprintf("bits = %d", options->bits), type,
+					   "Bit strings are their own codes.");
+	if (type->row == CHS_ROW_SPARSE && options->bits == CHS_BITS_NONE)
+		refuse_setting("bits = 32", type,
+					   "Values that differ in size cannot serve as codes.");
+}
+
+static void
+report_too_long(const ChsColumnType *type, int bits, int m)
+{
+	uint32 most = largest_dim(type, bits, m);
+
+	if (type->row == CHS_ROW_BIT)
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("column cannot have more than %u dimensions for "
+							   "chassis index with m = %d",
+							   most, m)));
+	ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					errmsg("column cannot have more than %u dimensions for "
+						   "chassis index with bits = %d and m = %d",
+						   most, bits, m),
+					errhint("Choose fewer bits.")));
+}
+
 int
-chs_choose_bits(const ChsOptions *options, int dim)
+chs_choose_bits(const ChsOptions *options, const ChsColumnType *type, uint32 dim)
 {
 	/*
 	 * Searching four-bit codes loses about a point of recall at equal ef,
@@ -197,36 +248,45 @@ chs_choose_bits(const ChsOptions *options, int dim)
 	 * where four do not fit.
 	 */
 	static const int defaults[] = {4, 2, 1};
+	int bits = options->bits;
 
-	if (options->bits != BITS_AUTO)
+	check_bits(options, type);
+	if (type->row == CHS_ROW_BIT)
+		bits = 1;
+	for (int i = 0; bits == BITS_AUTO && i < lengthof(defaults); i++)
 	{
-		if (!slot_fits(dim, options->bits, options->m))
-			ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-							errmsg("column cannot have more than %d dimensions for "
-								   "chassis index with bits = %d and m = %d",
-								   largest_dim(options->bits, options->m),
-								   options->bits, options->m),
-							errhint("Choose fewer bits.")));
-		return options->bits;
+		if (slot_fits(type->row, dim, defaults[i], options->m))
+			bits = defaults[i];
 	}
-	for (int i = 0; i < lengthof(defaults); i++)
-	{
-		if (slot_fits(dim, defaults[i], options->m))
-			return defaults[i];
-	}
-	elog(ERROR, "a node of %d dimensions does not fit a page", dim);
-	return 0; /* not reached */
+	if (bits == BITS_AUTO)
+		elog(ERROR, "a node of %u dimensions does not fit a page", dim);
+	if (!slot_fits(type->row, dim, bits, options->m))
+		report_too_long(type, bits, options->m);
+	return bits;
 }
 
-/* ---- operator class ---- */
-
-const ChsOpclass *
-chs_opclass_get(Relation index)
+ChsRerank
+chs_choose_rerank(const ChsOptions *options, const ChsColumnType *type)
 {
-	FmgrInfo *proc = index_getprocinfo(index, 1, CHS_OPCLASS_PROC);
-
-	return (const ChsOpclass *) DatumGetPointer(
-		FunctionCall1(proc, PointerGetDatum(NULL)));
+	switch (type->row)
+	{
+		case CHS_ROW_BIT:
+			if (options->rerank != CHS_RERANK_AUTO)
+				refuse_setting(options->rerank == CHS_RERANK_HEAP
+								   ? "rerank = heap"
+								   : "rerank = index",
+							   type, "Distances between bit strings are exact.");
+			return CHS_RERANK_CODE;
+		case CHS_ROW_SPARSE:
+			if (options->rerank == CHS_RERANK_INDEX)
+				refuse_setting("rerank = index", type,
+							   "Values that differ in size are read from the "
+							   "table.");
+			return CHS_RERANK_HEAP;
+		default:
+			return options->rerank == CHS_RERANK_HEAP ? CHS_RERANK_HEAP
+													  : CHS_RERANK_INDEX;
+	}
 }
 
 /* ---- settings ---- */
@@ -297,6 +357,7 @@ define_hidden_settings(void)
 void
 chs_am_init(void)
 {
+	chs_alias_init();
 	define_options();
 	define_scan_settings();
 	define_hidden_settings();

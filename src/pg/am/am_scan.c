@@ -15,7 +15,7 @@
  * place for it and is refused.
  *
  * Memory: "chassis scan" lives as long as the scan and is used again by every
- * rescan; "chassis scan query" has what belongs to one query vector.
+ * rescan; "chassis scan query" has what belongs to one query.
  *
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  */
@@ -37,7 +37,6 @@
 #include "pg/compat.h"
 #include "pg/am/am.h"
 #include "pg/am/am_scan.h"
-#include "pg/type/vector.h"
 
 typedef enum ScanStage
 {
@@ -52,7 +51,7 @@ typedef struct ChsScanState
 	MemoryContext context;
 	MemoryContext query_context;
 	ScanStage stage;
-	ChsScanOrder order;
+	ChsScanSettings settings; /* as they were when the query began */
 
 	/* the index as it was opened, in context; NULL: not yet */
 	ChsIndex *index;
@@ -67,7 +66,7 @@ typedef struct ChsScanState
 	/* the query */
 	ChsModel flat_model; /* what exact keys need to know, without codes */
 	ChsQuery query;
-	float *vector; /* in context, dim floats */
+	const void *row; /* in query_context */
 	bool null_query;
 	double last_key; /* of the node returned last */
 
@@ -174,12 +173,10 @@ open_index(IndexScanDesc scan, ChsScanState *state)
 	state->phase = meta->phase;
 	state->store = chs_page_store_create(index);
 	state->sweep = chs_sweep_create(state->store, state->context);
-	state->vector = palloc(meta->dim * sizeof(float));
-	state->flat_model.metric = (ChsMetric) meta->metric;
-	state->flat_model.dim = meta->dim;
+	chs_meta_model(meta, &state->flat_model);
 	if (meta->rerank == CHS_RERANK_HEAP)
-		state->heap = chs_heap_fetch_begin(
-			scan->heapRelation, scan->indexRelation, scan->xs_snapshot);
+		state->heap = chs_heap_fetch_begin(scan->heapRelation, index,
+										   scan->xs_snapshot);
 	state->store->heap = state->heap;
 
 	if (meta->phase == CHS_PHASE_GRAPH)
@@ -222,25 +219,25 @@ refresh_index(IndexScanDesc scan, ChsScanState *state)
 }
 
 /*
- * Takes the query vector from the scan key.  Raises the operator's error if
- * its length is not the column's.
+ * Takes the query from the scan key, as a copy: the key's value may go before
+ * the next rescan.  Raises the operator's error if its length is not the
+ * column's.
  */
 static void
 read_query(ChsScanState *state, ScanKey key)
 {
-	ChsVector *vector;
+	const ChsColumnType *type = state->index->opclass->type;
 	uint32 dim = state->index->meta->dim;
+	const void *row;
+	Size bytes;
 
 	state->null_query = (key->sk_flags & SK_ISNULL) != 0;
 	if (state->null_query)
 		return;
-	vector = chs_vector_from_datum(key->sk_argument);
-	if (vector->dim != (int) dim)
-		chs_vector_report_different((int) dim, vector->dim);
-	memcpy(state->vector, vector->x, dim * sizeof(float));
-	memset(&state->query, 0, sizeof(state->query));
-	state->query.model = &state->flat_model;
-	state->query.vector = state->vector;
+	row = type->unpack(key->sk_argument, dim);
+	bytes = chs_row_bytes(type->row, row, dim);
+	state->row = memcpy(palloc(bytes), row, bytes);
+	chs_query_exact(&state->query, &state->flat_model, state->row);
 }
 
 /*
@@ -250,9 +247,11 @@ read_query(ChsScanState *state, ScanKey key)
 static bool
 query_orders(const ChsScanState *state)
 {
+	const ChsModel *model = &state->flat_model;
+
 	return !state->null_query &&
-		   !isnan(chs_distance_key(state->flat_model.metric, state->vector,
-								   state->vector, state->flat_model.dim));
+		   !isnan(chs_row_key(model->row, model->metric, state->row,
+							  state->row, model->dim));
 }
 
 static void
@@ -278,13 +277,11 @@ prepare_search(ChsScanState *state)
 	if (state->phase != CHS_PHASE_GRAPH || !query_orders(state))
 		return false;
 	if (chs_query_init(&state->query, state->query_memory,
-					   &state->index->model, state->vector))
+					   &state->index->model, state->row))
 		return true;
 
 	/* exact keys need no estimate: the sweep goes on with what they need */
-	memset(&state->query, 0, sizeof(state->query));
-	state->query.model = &state->flat_model;
-	state->query.vector = state->vector;
+	chs_query_exact(&state->query, &state->flat_model, state->row);
 	return false;
 }
 
@@ -293,11 +290,11 @@ start_search(ChsScanState *state)
 {
 	ChsScanParams params;
 
-	params.ef = chs_options_ef_search(state->index->rel);
-	params.order = state->order;
-	params.max_tuples = (uint64) chs_max_scan_tuples;
+	params.ef = state->settings.ef_search;
+	params.order = (ChsScanOrder) state->settings.iterative_scan;
+	params.max_tuples = (uint64) state->settings.max_scan_tuples;
 	params.max_memory = (Size) Min((double) work_mem * 1024.0 *
-									   chs_scan_mem_multiplier,
+									   state->settings.scan_mem_multiplier,
 								   (double) (SIZE_MAX / 2));
 	chs_scan_start(state->search, &params, &state->query);
 	chs_sweep_leftovers(state->sweep, &state->query, state->search);
@@ -314,7 +311,7 @@ start_query(IndexScanDesc scan, ChsScanState *state)
 
 	refresh_index(scan, state);
 	read_query(state, scan->orderByData);
-	state->order = (ChsScanOrder) chs_iterative_scan;
+	chs_options_scan(scan->indexRelation, &state->settings);
 	state->last_key = -HUGE_VAL;
 	if (prepare_search(state))
 		start_search(state);
@@ -326,18 +323,17 @@ start_query(IndexScanDesc scan, ChsScanState *state)
 
 /*
  * The search has no more: what it did not return is swept, as far as
- * chassis.max_scan_tuples allows.
+ * max_scan_tuples allows.
  */
 static void
 sweep_rest(ChsScanState *state)
 {
 	uint64 scored = chs_scan_stats(state->search)->scored;
+	uint64 allowed = (uint64) state->settings.max_scan_tuples;
 	uint64 limit = PG_UINT64_MAX;
 
-	if (chs_max_scan_tuples != INT_MAX)
-		limit = (uint64) chs_max_scan_tuples > scored
-					? (uint64) chs_max_scan_tuples - scored
-					: 0;
+	if (allowed != INT_MAX)
+		limit = allowed > scored ? allowed - scored : 0;
 	start_sweep(state, state->search, limit);
 }
 
@@ -364,7 +360,7 @@ next_node(ChsScanState *state, ChsScanHit *hit)
 	{
 		if (!chs_sweep_next(state->sweep, hit))
 			state->stage = STAGE_DONE;
-		else if (state->order != CHS_SCAN_STRICT ||
+		else if (state->settings.iterative_scan != CHS_SCAN_STRICT ||
 				 !(hit->key < state->last_key))
 			return true; /* one without a key is not out of order */
 	}

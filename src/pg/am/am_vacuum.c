@@ -200,8 +200,8 @@ chsbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 }
 
 /*
- * Links what the turn from a flat index to a graph left unlinked.  With the
- * vectors in the table this needs rows, and is left to the inserts.
+ * Links what the turn from a flat index to a graph left unlinked.  With
+ * rerank = heap this needs the table, and is left to the inserts.
  */
 static void
 link_leftovers(ChsVacuum *vacuum)
@@ -209,7 +209,7 @@ link_leftovers(ChsVacuum *vacuum)
 	const ChsMetaPageData *meta = vacuum->index->meta;
 	ChsInserter *inserter;
 
-	if (meta->phase == CHS_PHASE_FLAT || meta->vector_bytes == 0 ||
+	if (meta->phase == CHS_PHASE_FLAT || meta->rerank == CHS_RERANK_HEAP ||
 		meta->link_cursor >= meta->unlinked_end)
 		return;
 	inserter = chs_inserter_create(vacuum->index);

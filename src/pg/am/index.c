@@ -22,9 +22,8 @@
 typedef struct ModelCache
 {
 	uint32 magic;
-	uint32 dim;
-	bool has_step;
-	float values[FLEXIBLE_ARRAY_MEMBER]; /* mean, then step */
+	uint32 nvalues;
+	float values[FLEXIBLE_ARRAY_MEMBER]; /* see chs_model_values */
 } ModelCache;
 
 static void
@@ -36,13 +35,30 @@ report_not_readable(Relation rel, const char *why)
 			 errdetail_internal("%s", why), errhint("Please REINDEX it.")));
 }
 
+/* Are the rows those of the operator class, of sizes that can be? */
+static bool
+check_rows(const ChsMetaPageData *meta, const ChsColumnType *type)
+{
+	Size row_bytes = chs_row_fixed_bytes(type->row, meta->dim);
+
+	return meta->row_kind == type->row &&
+		   chs_row_allows(type->row, (ChsMetric) meta->metric) &&
+		   meta->dim > 0 && meta->dim <= type->max_dim &&
+		   meta->model_dim == chs_encoded_dim(type->row, meta->dim) &&
+		   meta->rerank <= CHS_RERANK_CODE &&
+		   meta->row_bytes == (meta->rerank == CHS_RERANK_INDEX ? row_bytes : 0);
+}
+
 /*
  * Is this a metapage whose numbers can be used as sizes and offsets without
  * harm?  Raises an error if not.
  */
 static void
-check_meta(Relation rel, const ChsMetaPageData *meta)
+check_meta(const ChsIndex *index)
 {
+	Relation rel = index->rel;
+	const ChsMetaPageData *meta = index->meta;
+
 	if (meta->magic != CHS_MAGIC)
 		report_not_readable(rel, "Its first page is not a chassis metapage.");
 	if (meta->format != CHS_FORMAT_VERSION || meta->features != 0)
@@ -55,9 +71,8 @@ check_meta(Relation rel, const ChsMetaPageData *meta)
 						   "index has flags %x.",
 						   CHS_FORMAT_VERSION, meta->features),
 				 errhint("Upgrade chassis, or REINDEX the index.")));
-	if (meta->nextents > CHS_MAX_EXTENTS || meta->dim == 0 ||
-		meta->dim > CHS_MAX_DIM || meta->metric > CHS_METRIC_L1 ||
-		meta->m > CHS_MAX_M)
+	if (meta->nextents > CHS_MAX_EXTENTS || meta->m > CHS_MAX_M ||
+		!check_rows(meta, index->opclass->type))
 		report_not_readable(rel, "Its metapage holds impossible numbers.");
 	for (int i = 0; i < 2; i++)
 	{
@@ -70,6 +85,8 @@ check_meta(Relation rel, const ChsMetaPageData *meta)
 			(uint64) layout->edges + layout->max_degree * sizeof(ChsEdge) >
 				layout->slot_bytes ||
 			(uint64) layout->code + layout->code_bytes > layout->slot_bytes ||
+			layout->code_bytes != chs_slot_code_bytes((ChsRowKind) meta->row_kind,
+													  meta->dim, meta->bits) ||
 			(uint64) layout->factors + sizeof(ChsFactors) > layout->slot_bytes)
 			report_not_readable(rel, "Its metapage holds an impossible slot "
 									 "layout.");
@@ -125,72 +142,64 @@ allocate_index(Relation rel, MemoryContext context)
 	return index;
 }
 
-/* The parts of the model that the metapage tells. */
-static void
-describe_model(ChsIndex *index)
+void
+chs_index_set_model(ChsIndex *index, const float *values)
 {
-	const ChsMetaPageData *meta = index->meta;
+	Size bytes;
+	float *copy;
 
-	index->model.metric = (ChsMetric) meta->metric;
-	index->model.bits = meta->bits;
-	index->model.dim = meta->dim;
-	index->model.seed = meta->seed;
-	index->model.mean = index->mean;
-	index->model.step = index->step;
-	chs_model_finish(&index->model);
+	chs_meta_model(index->meta, &index->model);
+	bytes = chs_model_values(&index->model) * sizeof(float);
+	copy = MemoryContextAlloc(index->context, Max(bytes, 1));
+	memcpy(copy, values, bytes);
+	chs_model_use(&index->model, copy);
 }
 
 void
-chs_index_set_model(ChsIndex *index, const float *mean, const float *step)
+chs_index_write_model(ChsIndex *index, const ChsModel *model, const float *values)
 {
-	Size bytes = index->meta->dim * sizeof(float);
+	Size bytes = chs_model_values(model) * sizeof(float);
 
-	if (index->mean == NULL)
-		index->mean = MemoryContextAlloc(index->context, bytes);
-	memcpy(index->mean, mean, bytes);
-	if (step != NULL)
-	{
-		if (index->step == NULL)
-			index->step = MemoryContextAlloc(index->context, bytes);
-		memcpy(index->step, step, bytes);
-	}
-	describe_model(index);
+	if (bytes == 0)
+		return;
+	chs_stream_reserve(
+		index, CHS_STREAM_MODEL,
+		(uint32) ((bytes + CHS_BYTES_PER_PAGE - 1) / CHS_BYTES_PER_PAGE), true);
+	chs_stream_write(index, CHS_STREAM_MODEL, 0, values, bytes);
 }
 
 /*
  * Loads the model from the relation's cache, or from its pages and then into
- * the cache.  Without quantization there is none: mean 0.
+ * the cache.
  */
 static void
 load_model(ChsIndex *index)
 {
 	Relation rel = index->rel;
-	uint32 dim = index->meta->dim;
-	bool has_step = index->meta->metric == CHS_METRIC_L1;
-	Size bytes = (Size) dim * sizeof(float) * (has_step ? 2 : 1);
 	ModelCache *cache = (ModelCache *) rel->rd_amcache;
+	ChsModel model;
+	uint32 nvalues;
 
-	if (cache == NULL || cache->magic != CHS_MAGIC || cache->dim != dim ||
-		cache->has_step != has_step)
+	chs_meta_model(index->meta, &model);
+	nvalues = (uint32) chs_model_values(&model);
+	if (cache == NULL || cache->magic != CHS_MAGIC || cache->nvalues != nvalues)
 	{
-		float *values = MemoryContextAllocZero(index->context, bytes);
+		Size bytes = (Size) nvalues * sizeof(float);
+		float *values = MemoryContextAllocZero(index->context, Max(bytes, 1));
 
-		if (index->meta->bits != CHS_BITS_NONE)
-			chs_stream_read(index, CHS_STREAM_MODEL, 0, values, bytes);
+		chs_stream_read(index, CHS_STREAM_MODEL, 0, values, bytes);
 		if (rel->rd_amcache != NULL)
 			pfree(rel->rd_amcache);
 		rel->rd_amcache = NULL;
 		cache = MemoryContextAlloc(rel->rd_indexcxt,
 								   offsetof(ModelCache, values) + bytes);
 		cache->magic = CHS_MAGIC;
-		cache->dim = dim;
-		cache->has_step = has_step;
+		cache->nvalues = nvalues;
 		memcpy(cache->values, values, bytes);
 		rel->rd_amcache = cache;
 		pfree(values);
 	}
-	chs_index_set_model(index, cache->values,
-						has_step ? cache->values + dim : NULL);
+	chs_index_set_model(index, cache->values);
 }
 
 bool
@@ -218,9 +227,9 @@ chs_index_refresh(ChsIndex *index)
 	if (!changed)
 		return false;
 
-	check_meta(index->rel, index->meta);
+	check_meta(index);
 	sort_map(index);
-	if (index->meta->phase == CHS_PHASE_GRAPH && index->mean == NULL &&
+	if (index->meta->phase == CHS_PHASE_GRAPH && index->model.bits == 0 &&
 		index->logged)
 		load_model(index);
 	return true;

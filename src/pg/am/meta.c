@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
@@ -21,56 +22,55 @@
 /* Arbitrary; a fixed seed makes serial builds repeatable. */
 #define DEFAULT_SEED UINT64_C(0x6368617373697331)
 
-/* The dimensions of the indexed column, from its type modifier. */
+/*
+ * The dimensions of the indexed column, from its type modifier.  That of bit
+ * varying, which passes for bit, is a maximum.
+ */
 static uint32
-column_dim(Relation rel)
+column_dim(Relation rel, const ChsColumnType *type)
 {
-	int32 dim = TupleDescAttr(RelationGetDescr(rel), 0)->atttypmod;
+	Form_pg_attribute column = TupleDescAttr(RelationGetDescr(rel), 0);
 
-	if (dim < 0)
+	if (column->atttypid == VARBITOID)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("type bit varying is not supported for chassis "
+							   "index"),
+						errhint("Index an expression cast to bit(n).")));
+	if (column->atttypmod < 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("column does not have dimensions"),
-						errhint("Declare it as vector(n), or index an "
-								"expression cast to vector(n).")));
-	if (dim > CHS_MAX_DIM)
-		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-						errmsg("column cannot have more than %d dimensions for "
-							   "chassis index",
-							   CHS_MAX_DIM)));
-	return (uint32) dim;
+						errhint("Declare it as %s(n), or index an expression "
+								"cast to %s(n).",
+								type->name, type->name)));
+	return (uint32) column->atttypmod;
 }
 
 void
 chs_meta_fill(ChsMetaPageData *meta, Relation rel)
 {
 	ChsOptions *options = chs_options_get(rel);
+	const ChsOpclass *opclass = chs_opclass_get(rel);
+	const ChsColumnType *type = opclass->type;
 	uint32 code_bytes;
 
 	memset(meta, 0, sizeof(*meta));
 	meta->magic = CHS_MAGIC;
 	meta->format = CHS_FORMAT_VERSION;
 	meta->meta_version = 1;
-	meta->metric = (uint8) chs_opclass_get(rel)->metric;
-	meta->dim = column_dim(rel);
-	meta->bits = (uint8) chs_choose_bits(options, (int) meta->dim);
-	meta->rerank = (uint8) options->rerank;
+	meta->metric = (uint8) opclass->metric;
+	meta->row_kind = (uint8) type->row;
+	meta->dim = column_dim(rel, type);
+	meta->model_dim = chs_encoded_dim(type->row, meta->dim);
+	meta->bits = (uint8) chs_choose_bits(options, type, meta->dim);
+	meta->rerank = (uint8) chs_choose_rerank(options, type);
 	meta->phase = CHS_PHASE_FLAT;
 	meta->m = (uint32) options->m;
 	meta->ef_construction = (uint32) options->ef_construction;
 	meta->seed = chs_build_seed != 0 ? chs_mix64((uint64) chs_build_seed)
 									 : DEFAULT_SEED;
-	if (meta->bits == CHS_BITS_NONE && meta->rerank == CHS_RERANK_HEAP)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("rerank = heap cannot be combined with bits = 32"),
-				 errdetail("An index without quantization compares the exact "
-						   "vectors it keeps itself.")));
-	meta->vector_bytes = meta->rerank == CHS_RERANK_INDEX
-							 ? meta->dim * (uint32) sizeof(float)
-							 : 0;
-	code_bytes = meta->bits == CHS_BITS_NONE
-					 ? 0
-					 : (uint32) chs_code_bytes(meta->dim, meta->bits);
+	if (meta->rerank == CHS_RERANK_INDEX)
+		meta->row_bytes = (uint32) chs_row_fixed_bytes(type->row, meta->dim);
+	code_bytes = chs_slot_code_bytes(type->row, meta->dim, meta->bits);
 	for (int i = 0; i < 2; i++)
 	{
 		meta->layout[i] = chs_slot_layout(code_bytes, (int) meta->m, i);
@@ -84,6 +84,18 @@ chs_meta_fill(ChsMetaPageData *meta, Relation rel)
 		meta->entry[level].id = CHS_NODE_NONE;
 	meta->next_block = CHS_METAPAGE_BLKNO + 1;
 	pfree(options);
+}
+
+void
+chs_meta_model(const ChsMetaPageData *meta, ChsModel *model)
+{
+	memset(model, 0, sizeof(*model));
+	model->metric = (ChsMetric) meta->metric;
+	model->row = (ChsRowKind) meta->row_kind;
+	model->bits = meta->bits;
+	model->dim = meta->model_dim;
+	model->row_dim = meta->dim;
+	model->seed = meta->seed;
 }
 
 /* pd_lower of a metapage: what lies beyond is neither logged nor read. */

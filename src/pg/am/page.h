@@ -17,6 +17,7 @@
  * History of format versions
  *	  1  first
  *	  2  bit 30 of an edge says that it is spare; node numbers have 30 bits
+ *	  3  kinds of rows other than vectors of floats; hash of a row by its bytes
  *
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  */
@@ -32,7 +33,7 @@
 
 #define CHS_METAPAGE_BLKNO 0
 #define CHS_MAGIC UINT32_C(0x53484331)
-#define CHS_FORMAT_VERSION 2
+#define CHS_FORMAT_VERSION 3
 
 /* In the last two bytes of every page, to tell ours from other kinds. */
 #define CHS_PAGE_ID 0xFFC5
@@ -41,7 +42,7 @@ typedef enum ChsPageKind
 {
 	CHS_PAGE_META = 1,
 	CHS_PAGE_GRAPH = 2,    /* slots of one level */
-	CHS_PAGE_VECTOR = 3,   /* bytes of exact vectors */
+	CHS_PAGE_VECTOR = 3,   /* bytes of exact rows */
 	CHS_PAGE_OVERFLOW = 4, /* TIDs beyond a node's first */
 	CHS_PAGE_MODEL = 5     /* mean and steps, as bytes */
 } ChsPageKind;
@@ -93,7 +94,7 @@ typedef struct ChsStreamState
 	uint32 pages_allocated; /* covered by extents */
 } ChsStreamState;
 
-/* ---- byte streams: vectors and model ---- */
+/* ---- byte streams: exact rows and model ---- */
 
 /* First byte of data on vector, model, graph (see below) pages. */
 #define CHS_BYTES_OFFSET SizeOfPageHeaderData
@@ -142,8 +143,9 @@ typedef enum ChsPhase
 
 typedef enum ChsRerank
 {
-	CHS_RERANK_INDEX = 0, /* exact vectors are in the index */
-	CHS_RERANK_HEAP = 1   /* they are fetched from the table */
+	CHS_RERANK_INDEX = 0, /* exact rows are in the index, in their stream */
+	CHS_RERANK_HEAP = 1,  /* they are fetched from the table */
+	CHS_RERANK_CODE = 2   /* the codes in the slots are exact */
 } ChsRerank;
 
 /* ChsMetaPageData.flags */
@@ -174,12 +176,14 @@ typedef struct ChsMetaPageData
 	uint8 bits;              /* F 1, 2, 4, 8 or 32 */
 	uint8 rerank;            /* F ChsRerank */
 	uint8 phase;             /* ChsPhase; only ever FLAT -> GRAPH */
-	uint32 dim;              /* F */
+	uint32 dim;              /* F of the column */
 	uint32 m;                /* F */
 	uint32 ef_construction;  /* F */
-	uint64 seed;             /* F of levels and rotation */
-	uint32 vector_bytes;     /* F of one exact vector; 0 with rerank = heap */
-	uint32 code_kind;        /* F 0: core/quant of format 1 */
+	uint64 seed;             /* F of levels, rotation and sketch */
+	uint32 row_bytes;        /* F of one exact row in its stream; 0: none */
+	uint16 code_kind;        /* F 0: core/quant of format 1 */
+	uint8 row_kind;          /* F ChsRowKind */
+	uint8 unused0;           /* 0 */
 	ChsSlotLayout layout[2]; /* F level 0, levels >= 1 */
 	uint32 per_page[2];      /* F slots per graph page, likewise */
 	uint32 flat_limit;       /* F rows at which the graph begins */
@@ -193,7 +197,8 @@ typedef struct ChsMetaPageData
 	uint32 insert_page_upper[CHS_MAX_LEVELS]; /* levels >= 1, likewise */
 	uint32 insert_page_overflow;
 	BlockNumber next_block; /* first block that belongs to no extent */
-	uint32 unused[16];      /* 0 */
+	uint32 model_dim;       /* F dimensions that are encoded */
+	uint32 unused[15];      /* 0 */
 	uint32 nextents;
 	ChsExtent extent[CHS_MAX_EXTENTS];
 } ChsMetaPageData;
@@ -205,8 +210,21 @@ typedef ChsMetaPageData *ChsMetaPage;
 StaticAssertDecl(sizeof(ChsMetaPageData) <=
 					 BLCKSZ - SizeOfPageHeaderData - sizeof(ChsPageOpaqueData),
 				 "metapage data fits a page");
+StaticAssertDecl(offsetof(ChsMetaPageData, row_kind) == 46,
+				 "metapage layout is frozen");
+StaticAssertDecl(offsetof(ChsMetaPageData, model_dim) == 552,
+				 "metapage layout is frozen");
 StaticAssertDecl(offsetof(ChsMetaPageData, extent) == 620,
 				 "metapage layout is frozen");
+
+/* Bytes of code in a slot on disk: none where the exact rows have a stream and
+ * serve as codes. */
+static inline uint32
+chs_slot_code_bytes(ChsRowKind row, uint32 dim, int bits)
+{
+	return bits == CHS_BITS_NONE ? 0
+								 : (uint32) chs_row_code_bytes(row, dim, bits);
+}
 
 /* ---- accessors (page.c) ---- */
 

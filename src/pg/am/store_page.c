@@ -28,8 +28,8 @@
 /* Nodes whose pages and cache lines are asked for together. */
 #define EXPECTED 64
 
-/* Cache lines of a vector asked for ahead. */
-#define VECTOR_LINES 8
+/* Cache lines of a row asked for ahead. */
+#define ROW_LINES 8
 
 /* ---- visiting slots ---- */
 
@@ -162,31 +162,31 @@ lock_node(ChsPageStore *store, int level, ChsNodeId id)
 	return buffer;
 }
 
-/* ---- exact vectors ---- */
+/* ---- exact rows in their stream ---- */
 
-/* Reads one exact vector piece by piece into out. */
-void
-chs_page_store_vector(ChsPageStore *store, ChsNodeId id, float *out)
+/* Reads one exact row piece by piece into out. */
+static void
+read_stream_row(ChsPageStore *store, ChsNodeId id, void *out)
 {
-	uint32 bytes = store->index->meta->vector_bytes;
+	uint32 bytes = store->index->meta->row_bytes;
 
 	chs_stream_read(store->index, CHS_STREAM_VECTOR, (uint64) id * bytes, out,
 					bytes);
 }
 
-/* Does something with one contiguous exact vector. */
-typedef void (*VectorVisitor)(void *context, int position, const float *x);
+/* Does something with one contiguous exact row. */
+typedef void (*RowVisitor)(void *context, int position, const void *row);
 
 /*
- * Hands the vector of one node to the visitor: in place under the page's share
+ * Hands the row of one node to the visitor: in place under the page's share
  * lock if it stands on one page, else from a copy.
  */
 static void
-visit_vector(ChsPageStore *store, ChsNodeId id, VectorVisitor visit,
-			 void *context, int position)
+visit_row(ChsPageStore *store, ChsNodeId id, RowVisitor visit, void *context,
+		  int position)
 {
 	ChsIndex *index = store->index;
-	uint32 bytes = index->meta->vector_bytes;
+	uint32 bytes = index->meta->row_bytes;
 	uint64 offset = (uint64) id * bytes;
 	uint32 start = (uint32) (offset % CHS_BYTES_PER_PAGE);
 	Buffer buffer;
@@ -194,8 +194,8 @@ visit_vector(ChsPageStore *store, ChsNodeId id, VectorVisitor visit,
 
 	if (start + bytes > CHS_BYTES_PER_PAGE)
 	{
-		chs_page_store_vector(store, id, store->scratch->vector);
-		visit(context, position, store->scratch->vector);
+		read_stream_row(store, id, store->scratch->row);
+		visit(context, position, store->scratch->row);
 		return;
 	}
 	buffer = chs_buffer_read(
@@ -205,25 +205,24 @@ visit_vector(ChsPageStore *store, ChsNodeId id, VectorVisitor visit,
 	chs_page_check(index->rel, buffer, CHS_PAGE_VECTOR, 0);
 	page = BufferGetPage(buffer);
 	if (PageIsNew(page))
-		memset(store->scratch->vector, 0, bytes);
+		memset(store->scratch->row, 0, bytes);
 	visit(context, position,
-		  PageIsNew(page) ? store->scratch->vector
-						  : (const float *) (page + CHS_BYTES_OFFSET + start));
+		  PageIsNew(page) ? store->scratch->row
+						  : page + CHS_BYTES_OFFSET + start);
 	UnlockReleaseBuffer(buffer);
 }
 
 /*
- * Has the vectors of some nodes read ahead where they are not in the pool, and
+ * Has the rows of some nodes read ahead where they are not in the pool, and
  * their beginnings fetched by the processor where they are; it follows a
  * sequential read from there.
  */
 static void
-expect_vectors(ChsPageStore *store, const ChsNodeId *ids, const uint32 *order,
-			   int n)
+expect_rows(ChsPageStore *store, const ChsNodeId *ids, const uint32 *order, int n)
 {
 	ChsIndex *index = store->index;
-	uint32 bytes = index->meta->vector_bytes;
-	uint32 most = Min(bytes, VECTOR_LINES * CHS_CACHE_LINE);
+	uint32 bytes = index->meta->row_bytes;
+	uint32 most = Min(bytes, ROW_LINES * CHS_CACHE_LINE);
 	BlockNumber blocks[EXPECTED];
 
 	for (int i = 0; i < n; i++)
@@ -246,10 +245,10 @@ expect_vectors(ChsPageStore *store, const ChsNodeId *ids, const uint32 *order,
 	}
 }
 
-/* Visits the exact vectors of n nodes in page order. */
+/* Visits the exact rows of n nodes in page order. */
 static void
-visit_vectors(ChsPageStore *store, const ChsNodeId *ids, int n,
-			  VectorVisitor visit, void *context)
+visit_rows(ChsPageStore *store, const ChsNodeId *ids, int n, RowVisitor visit,
+		   void *context)
 {
 	const uint32 *order = sort_positions(store->scratch, ids, n,
 										 store->index->context);
@@ -258,9 +257,9 @@ visit_vectors(ChsPageStore *store, const ChsNodeId *ids, int n,
 	{
 		int some = Min(n - done, EXPECTED);
 
-		expect_vectors(store, ids, order + done, some);
+		expect_rows(store, ids, order + done, some);
 		for (int i = done; i < done + some; i++)
-			visit_vector(store, ids[order[i]], visit, context, (int) order[i]);
+			visit_row(store, ids[order[i]], visit, context, (int) order[i]);
 	}
 }
 
@@ -273,7 +272,7 @@ typedef struct ScoreContext
 	const ChsNodeId *ids;
 	const int *places; /* where in out a node belongs */
 	ChsScored *out;
-	ChsFactors *factors; /* bits = 32: copies, the vectors come later */
+	ChsFactors *factors; /* bits = 32: copies, the rows come later */
 } ScoreContext;
 
 static inline void
@@ -340,11 +339,11 @@ copy_score_facts(void *arg, int position, const ChsSlotHeader *slot)
 }
 
 static void
-score_vector(void *arg, int position, const float *x)
+score_row(void *arg, int position, const void *row)
 {
 	ScoreContext *context = arg;
 	ChsScored *scored = &context->out[position];
-	const uint8 *code = (const uint8 *) x;
+	const uint8 *code = row;
 	const ChsFactors *factors = &context->factors[position];
 
 	if (chs_scored_in_graph(scored))
@@ -353,9 +352,9 @@ score_vector(void *arg, int position, const float *x)
 }
 
 /*
- * The level-0 numbers of nodes of any level, for their exact vectors: those of
+ * The level-0 numbers of nodes of any level, for their exact rows: those of
  * upper levels are found by following `down`.  With bits = 32 only.  A number
- * that cannot be (a free slot's, a damaged one) becomes 0: any vector will do
+ * that cannot be (a free slot's, a damaged one) becomes 0: any row will do
  * for a node that is ignored or wrong anyway.
  */
 static void
@@ -383,7 +382,7 @@ score_nodes(ChsStore *base, int level, const ChsQuery *query,
 {
 	ChsPageStore *store = (ChsPageStore *) base;
 	ChsFactors factors[CHS_MAX_DEGREE];
-	ChsNodeId vectors[CHS_MAX_DEGREE];
+	ChsNodeId rows[CHS_MAX_DEGREE];
 	ScoreContext context;
 
 	Assert(n <= CHS_MAX_DEGREE);
@@ -398,8 +397,8 @@ score_nodes(ChsStore *base, int level, const ChsQuery *query,
 	context.out = out;
 	context.factors = factors;
 	visit_slots(store, level, ids, n, copy_score_facts, &context);
-	find_base_ids(store, level, ids, n, vectors);
-	visit_vectors(store, vectors, n, score_vector, &context);
+	find_base_ids(store, level, ids, n, rows);
+	visit_rows(store, rows, n, score_row, &context);
 }
 
 /* ---- fetch ---- */
@@ -409,7 +408,7 @@ typedef struct FetchContext
 	const ChsSlotLayout *layout;
 	const ChsNodeId *ids;
 	ChsNodeCopy *out;
-	uint32 vector_bytes;
+	uint32 row_bytes;
 } FetchContext;
 
 static inline void
@@ -432,11 +431,11 @@ fetch_slot(void *arg, int position, const ChsSlotHeader *slot)
 }
 
 static void
-fetch_vector(void *arg, int position, const float *x)
+fetch_row(void *arg, int position, const void *row)
 {
 	FetchContext *context = arg;
 
-	memcpy(context->out[position].code, x, context->vector_bytes);
+	memcpy(context->out[position].code, row, context->row_bytes);
 }
 
 static void
@@ -455,15 +454,15 @@ fetch_nodes(ChsStore *base, int level, const ChsNodeId *ids, int n, void *mem,
 	context.layout = chs_index_layout(store->index, level);
 	context.ids = ids;
 	context.out = out;
-	context.vector_bytes = store->index->meta->vector_bytes;
+	context.row_bytes = store->index->meta->row_bytes;
 	visit_slots(store, level, ids, n, fetch_slot, &context);
 	if (context.layout->code_bytes == 0 && n > 0)
 	{
-		ChsNodeId *vectors = palloc(n * sizeof(ChsNodeId));
+		ChsNodeId *rows = palloc(n * sizeof(ChsNodeId));
 
-		find_base_ids(store, level, ids, n, vectors);
-		visit_vectors(store, vectors, n, fetch_vector, &context);
-		pfree(vectors);
+		find_base_ids(store, level, ids, n, rows);
+		visit_rows(store, rows, n, fetch_row, &context);
+		pfree(rows);
 	}
 }
 
@@ -572,19 +571,70 @@ chs_page_store_find_hash(ChsPageStore *store, uint32 page, uint64 hash,
 
 /* ---- exact ---- */
 
+Size
+chs_page_store_row_room(const ChsPageStore *store)
+{
+	const ChsMetaPageData *meta = store->index->meta;
+
+	return meta->rerank == CHS_RERANK_CODE ? meta->layout[0].code_bytes
+										   : meta->row_bytes;
+}
+
+/* The row that is the code of a node's slot, copied under the page's lock. */
+static void
+read_code(ChsPageStore *store, ChsNodeId id, void *out)
+{
+	const ChsSlotLayout *layout = chs_index_layout(store->index, 0);
+	Buffer buffer = lock_node(store, 0, id);
+	const ChsSlotHeader *slot = slot_of(store, 0, buffer, id);
+
+	memcpy(out, chs_slot_code(layout, unconstify(ChsSlotHeader *, slot)),
+		   layout->code_bytes);
+	UnlockReleaseBuffer(buffer);
+}
+
+/* The row in the table behind any of a node's TIDs; NULL if none is seen. */
+static const void *
+fetch_from_heap(ChsPageStore *store, ChsNodeRef ref)
+{
+	ChsPageScratch *scratch = store->scratch;
+	int ntids = chs_page_store_tids(store, ref, &scratch->tids,
+									&scratch->tids_room);
+
+	return chs_heap_fetch_row(store->heap, scratch->tids, ntids);
+}
+
+const void *
+chs_page_store_row(ChsPageStore *store, ChsNodeRef ref, void *out)
+{
+	switch ((ChsRerank) store->index->meta->rerank)
+	{
+		case CHS_RERANK_HEAP:
+			return fetch_from_heap(store, ref);
+		case CHS_RERANK_CODE:
+			read_code(store, ref.id, out);
+			break;
+		case CHS_RERANK_INDEX:
+			read_stream_row(store, ref.id, out);
+			break;
+	}
+	return out;
+}
+
 typedef struct ExactContext
 {
 	const ChsQuery *query;
+	const ChsSlotLayout *layout;
 	double *keys;
 } ExactContext;
 
 static void
-compute_key(void *arg, int position, const float *x)
+compute_key(void *arg, int position, const void *row)
 {
 	ExactContext *context = arg;
 	const ChsModel *model = context->query->model;
-	double key = chs_distance_key(model->metric, context->query->vector, x,
-								  model->dim);
+	double key = chs_row_key(model->row, model->metric, context->query->row,
+							 row, model->dim);
 
 	/* infinity means "do not return"; a sum that overflowed is only far */
 	if (isinf(key))
@@ -592,22 +642,27 @@ compute_key(void *arg, int position, const float *x)
 	context->keys[position] = key;
 }
 
-/* Exact keys from the rows themselves; a node no row of which is visible is
- * left out. */
+static inline void
+compute_key_of_code(void *arg, int position, const ChsSlotHeader *slot)
+{
+	ExactContext *context = arg;
+
+	compute_key(
+		arg, position,
+		chs_slot_code(context->layout, unconstify(ChsSlotHeader *, slot)));
+}
+
+/* Exact keys from the table; a node no row of which is visible is left out. */
 static void
 exact_from_heap(ChsPageStore *store, const ChsNodeRef *nodes, int n,
 				ExactContext *context)
 {
-	ChsPageScratch *scratch = store->scratch;
-
 	for (int i = 0; i < n; i++)
 	{
-		int ntids = chs_page_store_tids(store, nodes[i], &scratch->tids,
-										&scratch->tids_room);
+		const void *row = fetch_from_heap(store, nodes[i]);
 
-		if (chs_heap_fetch_vector(store->heap, scratch->tids, ntids,
-								  scratch->vector, store->index->meta->dim))
-			compute_key(context, i, scratch->vector);
+		if (row != NULL)
+			compute_key(context, i, row);
 		else
 			context->keys[i] = HUGE_VAL;
 	}
@@ -622,8 +677,9 @@ exact_keys(ChsStore *base, const ChsQuery *query, const ChsNodeRef *nodes,
 	ExactContext context;
 
 	context.query = query;
+	context.layout = chs_index_layout(store->index, 0);
 	context.keys = keys;
-	if (store->index->meta->vector_bytes == 0)
+	if (store->index->meta->rerank == CHS_RERANK_HEAP)
 	{
 		exact_from_heap(store, nodes, n, &context);
 		return;
@@ -634,7 +690,10 @@ exact_keys(ChsStore *base, const ChsQuery *query, const ChsNodeRef *nodes,
 
 		for (int i = 0; i < some; i++)
 			ids[i] = nodes[i].id;
-		visit_vectors(store, ids, some, compute_key, &context);
+		if (store->index->meta->rerank == CHS_RERANK_CODE)
+			visit_slots(store, 0, ids, some, compute_key_of_code, &context);
+		else
+			visit_rows(store, ids, some, compute_key, &context);
 		nodes += some;
 		context.keys += some;
 		n -= some;
@@ -702,7 +761,7 @@ chs_page_store_create(ChsIndex *index)
 	store->store.model = &index->model;
 	store->index = index;
 	store->scratch = palloc0(sizeof(ChsPageScratch));
-	store->scratch->vector = palloc(index->meta->dim * sizeof(float));
+	store->scratch->row = palloc(Max(index->meta->row_bytes, 1));
 	for (int i = 0; i < 2; i++)
 		store->scratch->page_of[i] = make_page_of(index->meta->per_page[i]);
 	MemoryContextSwitchTo(old);

@@ -36,7 +36,7 @@ typedef struct ChsPageScratch
 {
 	int room;              /* of order */
 	uint32 *order;         /* positions sorted by node number */
-	float *vector;         /* one exact vector */
+	void *row;             /* one exact row */
 	ItemPointerData *tids; /* of one node, for rerank from the table */
 	int tids_room;
 	ChsPageOfNode page_of[2]; /* level 0, levels above */

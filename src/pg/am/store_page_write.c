@@ -3,7 +3,7 @@
  *	  The node store over buffers: everything that changes a page.
  *
  * A node comes into being in steps, each atomic, any of which may be the last
- * before a crash: a slot is claimed (RESERVED, with its heap TID), its vector
+ * before a crash: a slot is claimed (RESERVED, with its heap TID), its row
  * is written, then one record makes it LIVE with code and edges.  Only then do
  * others link to it.  See "Life of a slot" in src/pg/README.md.
  *
@@ -176,19 +176,19 @@ fill_slot(ChsSlotHeader *slot, const ChsSlotLayout *layout,
 	memcpy(edges, node->edges, node->nedges * sizeof(ChsEdge));
 }
 
-/* Claims a level-0 slot and writes the exact vector behind it. */
+/* Claims a level-0 slot and writes the exact row behind it. */
 static ChsNodeRef
-claim_with_vector(ChsPageStore *store, const ChsNewNode *node)
+claim_with_row(ChsPageStore *store, const ChsNewNode *node)
 {
 	ChsIndex *index = store->index;
 	ChsNodeRef ref;
 
 	ref.id = chs_slot_claim(index, 0, node->tid, &ref.version);
 	CHS_STOP("after-claim");
-	if (index->meta->vector_bytes > 0)
+	if (index->meta->row_bytes > 0)
 		chs_stream_write(index, CHS_STREAM_VECTOR,
-						 (uint64) ref.id * index->meta->vector_bytes,
-						 node->vector, index->meta->vector_bytes);
+						 (uint64) ref.id * index->meta->row_bytes, node->row,
+						 index->meta->row_bytes);
 	return ref;
 }
 
@@ -238,7 +238,7 @@ turn_live(ChsIndex *index, ChsNodeRef ref, uint8 from, const ChsNewNode *node)
 	return mine;
 }
 
-/* Upper levels have no TID and no vector: one record does it all. */
+/* Upper levels have no TID and no row: one record does it all. */
 static ChsNodeRef
 publish_upper(ChsIndex *index, int level, const ChsNewNode *node)
 {
@@ -284,7 +284,7 @@ chs_page_store_publish(ChsStore *base, int level, const ChsNewNode *node)
 	}
 	else
 	{
-		ref = claim_with_vector(store, node);
+		ref = claim_with_row(store, node);
 		mine = turn_live(store->index, ref, CHS_SLOT_RESERVED, node);
 	}
 	CHS_STOP("after-publish");
@@ -299,7 +299,7 @@ chs_page_store_publish_unlinked(ChsPageStore *store, const ChsNewNode *node,
 {
 	ChsIndex *index = store->index;
 	const ChsSlotLayout *layout = chs_index_layout(index, 0);
-	ChsNodeRef ref = claim_with_vector(store, node);
+	ChsNodeRef ref = claim_with_row(store, node);
 	uint32 position = ref.id % chs_index_per_page(index, 0);
 	Buffer buffer = lock_slot(index, ref.id);
 	ChsSlotHeader *slot = chs_page_slot(BufferGetPage(buffer), layout, position);
@@ -317,6 +317,8 @@ chs_page_store_publish_unlinked(ChsPageStore *store, const ChsNewNode *node,
 		slot->down = 0;
 		slot->down_version = 0;
 		slot->hash = node->hash;
+		if (index->meta->rerank == CHS_RERANK_CODE)
+			memcpy(chs_slot_code(layout, slot), node->row, layout->code_bytes);
 		slot->state = CHS_SLOT_UNLINKED;
 		chs_wal_finish(&wal);
 	}
@@ -406,26 +408,25 @@ chs_page_store_add_tid(ChsPageStore *store, ChsNodeRef ref, const uint8 *tid)
 }
 
 /*
- * Is the vector of a node the same, byte for byte?  With rerank = heap there
- * is none to compare, and 64 bits of hash must do.
+ * Is the row of a node the same, byte for byte?  With rerank = heap there is
+ * none to compare, and 64 bits of hash must do.
  */
 static bool
-same_vector(ChsPageStore *store, ChsNodeId id, const ChsNewNode *node)
+same_row(ChsPageStore *store, ChsNodeRef ref, const ChsNewNode *node)
 {
-	uint32 bytes = store->index->meta->vector_bytes;
-	float *other;
+	Size bytes = chs_page_store_row_room(store);
+	void *other;
 	bool same;
 
-	if (bytes == 0)
+	if (store->index->meta->rerank == CHS_RERANK_HEAP)
 	{
 		ChsSlotHeader header;
 
-		chs_page_store_header(store, 0, id, &header);
+		chs_page_store_header(store, 0, ref.id, &header);
 		return header.hash == node->hash;
 	}
 	other = palloc(bytes);
-	chs_page_store_vector(store, id, other);
-	same = memcmp(other, node->vector, bytes) == 0;
+	same = memcmp(chs_page_store_row(store, ref, other), node->row, bytes) == 0;
 	pfree(other);
 	return same;
 }
@@ -436,7 +437,7 @@ chs_page_store_add_duplicate(ChsStore *base, ChsNodeRef to,
 {
 	ChsPageStore *store = (ChsPageStore *) base;
 
-	return same_vector(store, to.id, node) &&
+	return same_row(store, to, node) &&
 		   chs_page_store_add_tid(store, to, node->tid);
 }
 

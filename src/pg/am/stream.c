@@ -75,7 +75,7 @@ extent_pages(const ChsMetaPageData *meta, int stream, uint32 missing)
 static void
 extend_file(Relation rel, BlockNumber last)
 {
-	PGAlignedBlock zero;
+	ChsIOBlock zero;
 
 	if (last < RelationGetNumberOfBlocks(rel))
 		return;
