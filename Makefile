@@ -19,6 +19,12 @@ EXTENSION = chassis
 MODULE_big = chassis
 PGFILEDESC = "chassis - vector similarity search"
 DATA = $(call sources,sql/$(EXTENSION)--*.sql)
+# Operator classes for columns of pgvector's types: a script, no library.
+DATA += $(call sources,pgvector/chassis_pgvector.control pgvector/chassis_pgvector--*.sql)
+# Extension "vector" over chassis.  Built with the rest, installed on request:
+# it takes the name of pgvector's (pgvector/README.md).
+alias = pgvector/chassis_vector_alias
+alias_data = $(call sources,pgvector/vector.control pgvector/vector--*.sql)
 # A library of its own, preloaded by the Python package's private servers only.
 embedded = src/pg/embedded/chassis_embedded
 OBJS = $(patsubst %.c,%.o,$(filter-out $(embedded).c,\
@@ -76,17 +82,19 @@ PROVE_TESTS ?= test/t/*.pl
 PROVE_FLAGS += -I test/perl
 
 EXTRA_CLEAN = build results regression.diffs regression.out output_iso \
-	tmp_check $(OBJS:.o=.d) $(addprefix $(embedded),.o .d $(DLSUFFIX))
+	tmp_check $(OBJS:.o=.d) $(addprefix $(embedded),.o .d $(DLSUFFIX)) \
+	$(addprefix $(alias),.o .d $(DLSUFFIX))
 
 # Targets that must work before PostgreSQL is installed.
 house_targets = help demo demo-stop test stress fuzz python wheel lint format \
 	bench bench-kernels check-house check-unit check-regress check-isolation check-tap \
-	check-python
+	check-python check-clients check-pgvector deb check-deb dist
 
 # In the checkout itself these are made in build/MAJOR.  The library's name is
 # given, and a file chassis.so in the current directory is what Python takes for
 # the package chassis, before it looks for any other.
-outside_targets = all install installdirs uninstall
+outside_targets = all install installdirs uninstall install-pgvector-alias \
+	uninstall-pgvector-alias
 
 PG_CONFIG ?= pg_config
 goals = $(filter-out $(house_targets),$(or $(MAKECMDGOALS),all))
@@ -113,13 +121,13 @@ include $(PGXS)
 
 # A VPATH build needs the object directories.  Not a rule: make would find the
 # directories through VPATH and think that they are there.
-$(shell mkdir -p $(dir $(OBJS) $(embedded)))
+$(shell mkdir -p $(dir $(OBJS) $(embedded) $(alias)))
 
--include $(wildcard $(OBJS:.o=.d) $(embedded).d)
+-include $(wildcard $(OBJS:.o=.d) $(embedded).d $(alias).d)
 
-# PGXS makes one library of many objects, or many of one object each.  This is
+# PGXS makes one library of many objects, or many of one object each.  These are
 # the second kind beside the first, by the server's own rule for it.
-all: $(embedded)$(DLSUFFIX)
+all: $(embedded)$(DLSUFFIX) $(alias)$(DLSUFFIX)
 
 install: install-embedded
 install-embedded: all installdirs
@@ -129,7 +137,18 @@ uninstall: uninstall-embedded
 uninstall-embedded:
 	rm -f '$(DESTDIR)$(pkglibdir)/$(notdir $(embedded))$(DLSUFFIX)'
 
-.PHONY: install-embedded uninstall-embedded
+install-pgvector-alias: all installdirs
+	$(top)/pgvector/refuse.sh '$(DESTDIR)$(datadir)/extension'
+	$(INSTALL_DATA) $(addprefix $(srcdir)/,$(alias_data)) '$(DESTDIR)$(datadir)/extension/'
+	$(INSTALL_SHLIB) $(alias)$(DLSUFFIX) '$(DESTDIR)$(pkglibdir)/'
+
+uninstall-pgvector-alias:
+	$(top)/pgvector/refuse.sh '$(DESTDIR)$(datadir)/extension'
+	rm -f $(addprefix '$(DESTDIR)$(datadir)/extension'/,$(notdir $(alias_data))) \
+		'$(DESTDIR)$(pkglibdir)/$(notdir $(alias))$(DLSUFFIX)'
+
+.PHONY: install-embedded uninstall-embedded install-pgvector-alias \
+	uninstall-pgvector-alias
 endif
 
 .PHONY: $(house_targets)
@@ -139,6 +158,7 @@ help:
 
 ## make                 build the extension in build/MAJOR (honours PG_CONFIG)
 ## make install         install it (honours DESTDIR)
+## make install-pgvector-alias  extension "vector" over chassis, where pgvector is not
 ## make installcheck    regress, isolation and TAP against a running, installed server
 ## make demo            a private server with 60,000 real images, searched and measured
 ## make demo-stop       stop that server and remove its files
@@ -155,11 +175,16 @@ demo-stop:
 ## make check-isolation test/specs, with the library that can be stopped
 ## make check-tap       test/t (PROVE_TESTS=test/t/000_smoke.pl for one)
 ## make check-python    python/tests
+## make check-clients   pgvector's clients on the alias, all environments (CLIENTS=adapters)
+## make check-pgvector  pgvector's own tests on the alias (PGVECTOR_SRC=dir)
 test:
 	@tools/test.sh all
 
-check-house check-unit check-regress check-isolation check-tap check-python:
+check-house check-unit check-regress check-isolation check-tap check-python check-pgvector:
 	@tools/test.sh $(@:check-%=%)
+
+check-clients:
+	@CHASSIS_CLIENTS="$(or $(CLIENTS),adapters langchain pipelines)" tools/test.sh clients
 
 ## make stress          unit and TAP suites at ten times the length, with assertions
 ## make fuzz            libFuzzer over src/core, FUZZ_SECONDS=300 for each target
@@ -184,6 +209,21 @@ python:
 ## make wheel           dist/pgchassis-*.whl, with the extension's files in it
 wheel:
 	@tools/wheel.sh
+
+## make deb             dist/postgresql-NN-chassis_*.deb, for the servers that are here
+## make check-deb       the same, unpacked and tested (regress); not part of make test
+## make dist            dist/chassis-VERSION.zip of the last commit, as PGXN wants it
+deb:
+	@tools/deb.sh
+
+check-deb:
+	@tools/deb.sh check
+
+dist_name = chassis-$(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(top)/chassis.control)
+dist:
+	@mkdir -p dist
+	@git archive --format zip --prefix $(dist_name)/ -o dist/$(dist_name).zip HEAD
+	@echo dist/$(dist_name).zip
 
 ## make lint            formatting, shell scripts, layers, warnings as errors
 ## make format          rewrite C sources by .clang-format

@@ -1,6 +1,6 @@
 #!/bin/sh
 # lint.sh [--fix]
-#	  Formatting, shell scripts, layers, headers, and warnings as errors.
+#	  Formatting, shell scripts, layers, headers, versions, and warnings as errors.
 #
 # With --fix only rewrites the C sources by .clang-format.
 #
@@ -16,7 +16,7 @@ find_pg_config || die "no pg_config of an installed server; set PG_CONFIG"
 failed=
 
 c_files() {
-	find src test/unit bench demo -name '*.[ch]'
+	find src pgvector test/unit bench demo -name '*.[ch]'
 }
 
 if [ "${1:-}" = --fix ]; then
@@ -41,7 +41,7 @@ check_format() {
 }
 
 check_shell() {
-	shellcheck -x tools/*.sh .ci/*.sh .ci/run
+	shellcheck -x tools/*.sh pgvector/*.sh .ci/*.sh .ci/run
 }
 
 # check_warnings COMPILER: every source of the library, warnings as errors
@@ -70,6 +70,8 @@ check_python() {
 
 step "layers" .ci/check_layers.sh
 step "headers" .ci/check_headers.sh
+step "versions" .ci/check_versions.sh
+step "META.json" perl .ci/check_meta.pl
 step "formatting" check_format
 step "shell" check_shell
 step "warnings with ${CC:-cc}" check_warnings "${CC:-cc}"

@@ -3,10 +3,10 @@
 #	  Installs the Debian packages that are missing for the given purposes.
 #
 # Purposes: build (compiler, PostgreSQL and its headers), demo, tap, neon
-# (cross compiler and emulator), python, python-test, lint, fuzz, valgrind.  Says what it
-# installs, and does nothing where the programs are already there, wherever
-# they came from.  As root or through sudo; otherwise it names the command to
-# run and fails.
+# (cross compiler and emulator), python, python-test, lint, fuzz, valgrind, deb
+# (to make packages).  Says what it installs, and does nothing where the
+# programs are already there, wherever they came from.  As root or through
+# sudo; otherwise it names the command to run and fails.
 #
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 set -eu
@@ -117,6 +117,12 @@ for purpose in "$@"; do
 			;;
 		valgrind)
 			need valgrind valgrind
+			;;
+		deb)
+			need dpkg-buildpackage dpkg-dev
+			need dh debhelper
+			[ -f /usr/share/postgresql-common/pgxs_debian_control.mk ] ||
+				want postgresql-server-dev-all
 			;;
 		*)
 			die "unknown purpose \"$purpose\""

@@ -2,18 +2,23 @@
 # test.sh all | SUITE...
 #	  Runs the test suites from nothing and adds up what passed and failed.
 #
-# Suites: house unit regress isolation tap python; README.md in test/ says what
-# each one proves.  Everything happens in a private copy of the tree in a new
-# directory that an unprivileged user owns: the checkout stays clean, root can
-# run it (PostgreSQL refuses root), the system's PostgreSQL is only read, and
-# any number of runs can go on at once.
+# Suites: house unit regress isolation tap python clients, and by name only:
+# pgvector; README.md in test/ says what each one proves.  Everything happens in
+# a private copy of the tree in a new directory that an unprivileged user owns:
+# the checkout stays clean (but for what clients.sh keeps in build/), root can run
+# it (PostgreSQL refuses root), the system's PostgreSQL is only read, and any
+# number of runs can go on at once.
 #
 #	  CHASSIS_WORK=DIR     work there, keep it, and build only what changed
 #	  CHASSIS_TMPDIR=DIR   make the private directory there (/tmp, /var/tmp)
 #	  CHASSIS_DATA=DIR     optional data sets (siftsmall/) for recall tests
 #	  PROVE_TESTS=FILES    run only these TAP tests, for example test/t/000*.pl
+#	  PGVECTOR_SRC=DIR     pgvector's sources; without, tests that need pgvector
+#	                       get it from PyPI
 #	  REGRESS=NAMES        only these regress tests; ISOLATION=NAMES, same
 #	  PYTEST=ARGUMENTS     more arguments for pytest, for example '-k readme'
+#	  CHASSIS_CLIENTS=NAMES  environments of the suite clients (adapters, the
+#	                       first of those in test/clients)
 #
 # The last line is "N passed, N failed"; the exit status is 0 only when nothing
 # failed and every suite ran.
@@ -30,7 +35,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=tools/common.sh
 . "$top/tools/common.sh"
 
-every_suite="house unit regress isolation tap python"
+every_suite="house unit regress isolation tap python clients"
 suites="$*"
 [ -n "$suites" ] && [ "$suites" != all ] || suites=$every_suite
 
@@ -46,8 +51,11 @@ for suite in $suites; do
 	case $suite in
 		house | regress | isolation) purposes="build" ;;
 		unit) purposes="build neon" ;;
-		tap) purposes="build tap" ;;
+		tap) purposes="build tap"
+			[ -n "${PGVECTOR_SRC:-}" ] || purposes="$purposes python" ;;
+		pgvector) purposes="build" ;;
 		python) purposes="build python python-test" ;;
+		clients) purposes="build python" ;;
 		*) die "unknown suite \"$suite\"; there are: $every_suite" ;;
 	esac
 	# shellcheck disable=SC2086 # a list of words
@@ -135,6 +143,7 @@ build() {
 		as_server_user make -s -f "$src/Makefile" -j "$jobs" \
 			PG_CONFIG="$PG_CONFIG" ${CC:+CC="$CC"} "$@" &&
 			as_server_user make -s -f "$src/Makefile" install \
+				install-pgvector-alias \
 				PG_CONFIG="$PG_CONFIG" DESTDIR="$stage" "$@" &&
 			as_server_user env PG_CONFIG="$PG_CONFIG" \
 				"$src/tools/stage.sh" "$stage"
@@ -210,16 +219,20 @@ suite_house() {
 	build release || return 1
 	one_check "layers" in_src .ci/check_layers.sh
 	one_check "headers" in_src env PG_CONFIG="$PG_CONFIG" .ci/check_headers.sh
+	one_check "versions" in_src .ci/check_versions.sh
 	one_check "exported symbols" in_src .ci/check_symbols.sh \
-		"$work/release/build/chassis.so" "$(echo "$src"/sql/chassis--*.sql)"
+		"$work/release/build/chassis.so" "$src"/sql/chassis--*.sql
 	one_check "exported symbols of the watcher" in_src .ci/check_symbols.sh \
 		"$work/release/build/src/pg/embedded/chassis_embedded.so" \
-		"$(echo "$src"/sql/chassis--*.sql)"
+		"$src"/sql/chassis--*.sql
+	one_check "exported symbols of the alias" in_src .ci/check_symbols.sh \
+		"$work/release/build/pgvector/chassis_vector_alias.so" \
+		"$src"/pgvector/vector--*.sql
 	one_check "demo programs compile" in_src make -s -f demo/Makefile \
 		PG_CONFIG="$PG_CONFIG"
 	# shellcheck disable=SC2016 # for the inner shell
 	one_check "shell scripts parse" in_src sh -c \
-		'for f in tools/*.sh .ci/*.sh .ci/run; do sh -n "$f" || exit 1; done'
+		'for f in tools/*.sh .ci/*.sh .ci/run pgvector/*.sh; do sh -n "$f" || exit 1; done'
 	[ "$failed" -eq 0 ] || tail -n 40 "$log/house.log"
 }
 
@@ -284,6 +297,48 @@ suite_isolation() {
 	[ "$failed" -eq 0 ] || head -n 200 "$src/regression.diffs"
 }
 
+# copy_pgvector: pgvector's sources, if given, where the server's user can read
+# them; sets PGVECTOR_SRC to that
+copy_pgvector() {
+	[ -n "${PGVECTOR_SRC:-}" ] || return 0
+	mkdir -p "$work/pgvector-src"
+	(cd "$PGVECTOR_SRC" && tar cf - --exclude=.git .) |
+		(cd "$work/pgvector-src" && tar xf -)
+	PGVECTOR_SRC=$work/pgvector-src
+	export PGVECTOR_SRC
+	[ "$(id -un)" = "$server_user" ] || chown -R "$server_user" "$PGVECTOR_SRC"
+}
+
+# pgvector's own tests on the alias: those that docs/pgvector-tests.md calls the
+# same are, byte for byte, and the others are not
+suite_pgvector() {
+	[ -n "${PGVECTOR_SRC:-}" ] || {
+		say "set PGVECTOR_SRC to the sources of pgvector 0.8.6"
+		return 1
+	}
+	build release && start_server release || return 1
+	copy_pgvector
+	out=$work/pgvector-tests
+	as_server_user mkdir -p "$out"
+	names=$(cd "$PGVECTOR_SRC/test/sql" && find . -name '*.sql' |
+		sed 's/^\.\/\(.*\)\.sql$/\1/' | sort)
+	# shellcheck disable=SC2086 # a list of words
+	(cd "$out" && as_server_user "$(dirname "$("$PG_CONFIG" --pgxs)")/../test/regress/pg_regress" \
+		--bindir="$bindir" --inputdir="$PGVECTOR_SRC/test" --outputdir="$out" \
+		--host="$server_socket" --port=5432 --user=postgres \
+		--load-extension=chassis --load-extension=vector $names) \
+		>"$log/pgvector.log" 2>&1 || true
+	for test in $names; do
+		changed=$(diff "$PGVECTOR_SRC/test/expected/$test.out" \
+			"$out/results/$test.out" | grep -c '^[<>]') || true
+		outcome=differs
+		[ "$changed" -ne 0 ] || outcome=same
+		say "$test: $outcome${changed:+ ($changed lines)}"
+		one_check "docs/pgvector-tests.md on $test" \
+			grep -qE "^\| $test \| $outcome \|" "$src/docs/pgvector-tests.md"
+	done
+}
+
 suite_tap() {
 	if [ -n "${CHASSIS_STRESS:-}" ]; then
 		build asserts ASSERTS=1 || return 1
@@ -291,6 +346,17 @@ suite_tap() {
 		build release || return 1
 	fi
 	server_socket=$work
+	# A server with pgvector excludes one with the alias: it is another one.
+	CHASSIS_ALL_TESTS=1
+	export CHASSIS_ALL_TESTS
+	case ${PROVE_TESTS:-all} in
+		all | *050* | *\**)
+			copy_pgvector
+			CHASSIS_PGVECTOR_BIN=$(in_src "$src/tools/pgvector.sh" \
+				"$work/pgvector" "$work/$name/build") || return 1
+			export CHASSIS_PGVECTOR_BIN
+			;;
+	esac
 	# Two at a time: they mostly wait, for recovery or for each other.
 	installcheck tap REGRESS= ISOLATION= PROVE_FLAGS="-I test/perl -j2 \
 		--timer" ${PROVE_TESTS:+PROVE_TESTS="$PROVE_TESTS"} \
@@ -314,6 +380,26 @@ suite_tap() {
 	fi
 }
 
+# read_pytest LOG: adds to passed and failed what its last line says
+read_pytest() {
+	summary=$(grep -E '^=*[ 0-9]*.*(passed|failed|error).* in ' "$1" |
+		tail -n 1)
+	[ -n "$summary" ] || {
+		tail -n 40 "$1"
+		return 1
+	}
+	failed_before=$failed
+	# A skipped test proves nothing: it counts as failed.
+	for word in passed failed error skipped xfailed; do
+		n=$(say "$summary" | grep -oE "[0-9]+ $word" | cut -d' ' -f1)
+		case $word in
+			passed) passed=$((passed + ${n:-0})) ;;
+			*) failed=$((failed + ${n:-0})) ;;
+		esac
+	done
+	[ "$failed" -eq "$failed_before" ] || tail -n 100 "$1"
+}
+
 suite_python() {
 	# As the caller, not as the server's user, who may have no access to the
 	# interpreter; the package runs its servers as that user by itself.
@@ -327,21 +413,7 @@ suite_python() {
 		-p no:cacheprovider -n 4 --dist worksteal --timeout 300 --cov=pychassis --cov-report=term \
 		--cov-fail-under=90 --durations=10 ${PYTEST:-}) \
 		>"$log/python.log" 2>&1 || true
-	summary=$(grep -E '^=*[ 0-9]*.*(passed|failed|error).* in ' \
-		"$log/python.log" | tail -n 1)
-	[ -n "$summary" ] || {
-		tail -n 40 "$log/python.log"
-		return 1
-	}
-	# A skipped test proves nothing: it counts as failed.
-	for word in passed failed error skipped xfailed; do
-		n=$(say "$summary" | grep -oE "[0-9]+ $word" | cut -d' ' -f1)
-		case $word in
-			passed) passed=$((passed + ${n:-0})) ;;
-			*) failed=$((failed + ${n:-0})) ;;
-		esac
-	done
-	[ "$failed" -eq 0 ] || tail -n 100 "$log/python.log"
+	read_pytest "$log/python.log" || return 1
 	coverage=$(grep -E '^TOTAL ' "$log/python.log" | awk '{ print $NF }')
 	sed -n '/tests coverage/,/^TOTAL/p' "$log/python.log"
 	[ -n "${PYTEST:-}" ] || one_check "coverage of 90 %" \
@@ -361,6 +433,46 @@ in_python() {
 	tool=$1
 	shift
 	(cd "$src/python" && "$src/.venv/bin/$tool" "$@")
+}
+
+# clients_python ENVIRONMENT: the interpreter of that environment, made first
+# where need be
+clients_python() {
+	"$top/tools/clients.sh" make "$1" 2>>"$log/clients-make.log" || {
+		tail -n 30 "$log/clients-make.log" >&2
+		return 1
+	}
+}
+
+suite_clients() {
+	build release || return 1
+	clients=$src/test/clients
+	# Whatever the tests run in, they are checked with the tools of the first.
+	tools_python=$(clients_python adapters) || return 1
+	: >"$log/house.log"
+	note=
+	for name in ${CHASSIS_CLIENTS:-adapters}; do
+		client_python=$(clients_python "$name") || return 1
+		before=$passed
+		# As the caller, as in suite_python.
+		# shellcheck disable=SC2086 # a list of words
+		(cd "$clients" && env CHASSIS_TEST_PG_BIN="$bindir" "$client_python" \
+			-m pytest -q -p no:cacheprovider --timeout 300 --durations=5 \
+			"$name" ${PYTEST:-}) >"$log/clients-$name.log" 2>&1 || true
+		read_pytest "$log/clients-$name.log" || return 1
+		note="$note${note:+, }$name $((passed - before))"
+		one_check "mypy on clients/$name" in_clients mypy \
+			--python-executable "$client_python" "$name"
+	done
+	one_check "mypy on clients" in_clients mypy conftest.py databases.py samples.py
+	one_check "ruff on clients" in_clients ruff check .
+	one_check "black on clients" in_clients black --quiet --check .
+	cat "$log/house.log"
+}
+
+# in_clients MODULE...: a Python module as a program, in test/clients/
+in_clients() {
+	(cd "$clients" && "$tools_python" -m "$@")
 }
 
 # --- run ---------------------------------------------------------------------
