@@ -50,7 +50,7 @@ __all__ = [
     "__version__",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # A library says nothing unless the program asks; warnings still reach stderr
 # through logging's last resort when the program configures nothing.

@@ -422,6 +422,15 @@ class Builder:
     def vacuum(self) -> None:
         """VACUUM and ANALYZE."""
         refuse_inside_transaction(self._source, "vacuum")
+        try:
+            self._vacuum()
+        except ChassisError as error:
+            cause = error.__cause__
+            if not (isinstance(cause, psycopg.Error) and self._source.mend(cause)):
+                raise
+            self._vacuum()
+
+    def _vacuum(self) -> None:
         with self._lend() as link, self._unlimited(link):
             link.execute(_sql.fill(_VACUUM, self.spec))
 

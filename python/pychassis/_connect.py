@@ -29,6 +29,7 @@ from .exceptions import (
     is_lost_connection,
     is_stale_statement,
     map_error,
+    outdated_graph,
     scrub,
 )
 
@@ -116,6 +117,10 @@ class Source:
 
     def ensure_running(self) -> None:
         """Called after a connection was lost."""
+
+    def mend(self, error: psycopg.Error) -> bool:
+        """Whether what a statement stumbled over is repaired: then send it again."""
+        return False
 
     def wait_durable(self) -> None:
         """Returns when a new cluster's own files are safe on disk."""
@@ -228,20 +233,23 @@ class Source:
             self.give_reader(link)
 
     def read(self, action: Callable[[Link], T], doing: str) -> T:
-        """Runs ``action``, once more if the connection was lost.
+        """Runs ``action``, again if the connection was lost or a graph was mended.
 
         ``action`` must only read; ``doing`` is for the message of an exception.
         """
-        for attempt in (1, 2):
+        for attempt in (1, 2, 3):
             link = self.take_reader()
             try:
                 result = action(link)
             except psycopg.Error as error:
-                if attempt == 1 and (is_lost_connection(error) or self._stale(error)):
+                last = attempt == 3
+                if not last and (is_lost_connection(error) or self._stale(error)):
                     self.drop_reader(link)
                     self.forget_free(error)
                     continue
                 self.give_reader(link)
+                if not last and self.mend(error):
+                    continue
                 raise map_error(error, doing) from error
             except BaseException:
                 self.give_reader(link)
@@ -485,6 +493,20 @@ class EmbeddedSource(Source):
 
     def ensure_running(self) -> None:
         self.cluster.ensure_running(self.timeout)
+
+    def mend(self, error: psycopg.Error) -> bool:
+        """A graph of another version's format is built anew."""
+        if outdated_graph(error) is None:
+            return False
+        from ._outdated import build_anew
+
+        link = self.take()
+        try:
+            return build_anew(link, error)
+        except psycopg.Error as failure:
+            raise map_error(failure, "build the graph anew") from failure
+        finally:
+            self.give(link)
 
     def wait_durable(self) -> None:
         self.cluster.wait_durable()

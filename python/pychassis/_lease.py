@@ -277,8 +277,8 @@ def _holder_name() -> str:
 def locked_error(spec: Spec, rows: int) -> ChassisError:
     """What is raised when the lease was lost with ``rows`` rows unsent."""
     return IndexLockedError(
-        f"Another process took over writing to the index {spec.name!r}, because this "
-        "one did not write for longer than its lease lasts. Nothing was written; "
-        f"{rows} vectors are kept and will be sent by the next flush()",
+        f"Another process took over writing to the index {spec.name!r}: this one did "
+        "not write for longer than its lease lasts, or the server was restarted. "
+        f"Nothing was written; {rows} vectors are kept and will be sent by the next flush()",
         sqlstate="55P03",
     )

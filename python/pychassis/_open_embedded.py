@@ -19,10 +19,15 @@ from psycopg import sql
 
 from . import _catalog, _marker
 from ._catalog import DEFAULT_SCHEMA, LOCK_MARKER, Spec, lock_key
-from ._connect import EmbeddedSource, close_source, open_source
+from ._connect import EmbeddedSource, close_source, open_source, pauses
 from ._link import Link
 from ._open import Opened, Request, finish
-from .exceptions import IndexNotFoundError, InvalidPathError
+from .exceptions import (
+    IndexNotFoundError,
+    InvalidPathError,
+    ServerError,
+    is_lost_connection,
+)
 from .options import IndexOptions
 
 __all__: list[str] = []
@@ -32,9 +37,27 @@ logger = logging.getLogger("pychassis.open")
 _LOCK = sql.SQL("SELECT pg_catalog.pg_advisory_lock(%s, %s)")
 _UNLOCK = sql.SQL("SELECT pg_catalog.pg_advisory_unlock(%s, %s)")
 
+# A server that somebody killed is started again; one that dies of what is asked of
+# it here would die every time.
+_ATTEMPTS = 10
+
 
 def open_embedded(request: Request, path: Path) -> Opened:
-    """Opens or creates the index at ``path``."""
+    """Opens or creates the index at ``path``; once more if the server is lost."""
+    attempt = 0
+    for _ in pauses(request.timeout):
+        attempt += 1
+        try:
+            return _open_once(request, path)
+        except ServerError as error:
+            cause = error.__cause__
+            if cause is None or not is_lost_connection(cause) or attempt == _ATTEMPTS:
+                raise
+            logger.info("lost the server while opening %s, trying again", path)
+    return _open_once(request, path)
+
+
+def _open_once(request: Request, path: Path) -> Opened:
     place = _place(path)
     marker = _marker.inspect(place)
     if marker is None:

@@ -616,7 +616,7 @@ class Writer:
                 if self._went_through():
                     break
             except psycopg.Error as error:
-                if self._refuses_copy(error):
+                if self._source.mend(error) or self._refuses_copy(error):
                     continue
                 if not self._retry(error, attempt):
                     raise map_error(error, doing) from error

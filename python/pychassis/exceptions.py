@@ -124,6 +124,17 @@ def is_stale_statement(error: BaseException) -> bool:
     return isinstance(error, psycopg.Error) and error.sqlstate in ("26000", "42P05")
 
 
+def outdated_graph(error: BaseException) -> str | None:
+    """The graph whose format the extension's library refuses, if that is the error."""
+    if not isinstance(error, psycopg.errors.FeatureNotSupported):
+        return None
+    found = _OUTDATED.match(error.diag.message_primary or "")
+    return found[1] if found else None
+
+
+_OUTDATED = re.compile(r'index "(.*)" has format \d+, which this version of chassis')
+
+
 def map_error(error: psycopg.Error, doing: str) -> ChassisError:
     """The exception to raise ``from error``; ``doing`` completes "could not …"."""
     state = error.sqlstate
@@ -135,6 +146,8 @@ def map_error(error: psycopg.Error, doing: str) -> ChassisError:
             kind, remedy = ServerError, "is the server running, and can it be reached?"
     elif state == "22000" and "dimensions" in text:
         kind, remedy = DimensionMismatchError, "pass vectors of the index's dimensions"
+    elif outdated_graph(error) is not None:
+        kind, remedy = UpgradeRequiredError, "the owner has to call rebuild() once"
     else:
         for prefix, candidate, advice in _BY_SQLSTATE:
             if state.startswith(prefix):

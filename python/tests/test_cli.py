@@ -571,9 +571,9 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], 
     def make(major: int) -> Path:
         place = tmp_path / "lib" / str(major)
         place.mkdir(parents=True)
-        for name in ("chassis.so", "chassis--0.1.0.sql", "chassis_embedded.so"):
+        for name in ("chassis.so", "chassis--0.2.0.sql", "chassis_embedded.so"):
             (place / name).write_text(name)
-        (place / "chassis.control").write_text("default_version = '0.1.0'\n")
+        (place / "chassis.control").write_text("default_version = '0.2.0'\n")
         monkeypatch.setenv("CHASSIS_LIB_PATH", str(tmp_path / "lib"))
         return place
 
@@ -605,7 +605,7 @@ def test_the_extension_is_installed(
     assert not (tmp_path / "share").exists()
     said = answer(*arguments)
     expected = [
-        tmp_path / "share" / "extension" / "chassis--0.1.0.sql",
+        tmp_path / "share" / "extension" / "chassis--0.2.0.sql",
         tmp_path / "share" / "extension" / "chassis.control",
         tmp_path / "pkglib" / "chassis.so",
     ]

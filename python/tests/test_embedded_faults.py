@@ -21,7 +21,13 @@ import servers
 from conftest import Process, server_processes
 from test_embedded import OTHER, execute, query, running, wait_until
 
-from pychassis import ServerError, StorageFullError, UpgradeRequiredError
+from pychassis import (
+    ServerError,
+    StorageFullError,
+    UpgradeRequiredError,
+    VectorIndex,
+    __version__,
+)
 from pychassis._embedded import Cluster, acquire, folder, server, status
 from pychassis._embedded.plan import Plan
 from pychassis._embedded.status import describe_programs
@@ -209,6 +215,37 @@ def test_moved_directory(directory: Path) -> None:
     cluster.release()
 
 
+def test_moved_after_its_users_were_killed(
+    directory: Path, second_process: Start
+) -> None:
+    """What a server that stopped by itself leaves leads nowhere, and is taken away."""
+    old, new, copy = (directory / name for name in ("old", "new", "copy"))
+    old.mkdir()
+    other = second_process(
+        """
+        index = VectorIndex(sys.argv[1], dimensions=1)
+        index.add([5])
+        index.flush()
+        say(1)
+        input()
+        """,
+        old / "a.chassis",
+    )
+    other.hear()
+    other.kill()
+    wait_until(lambda: not running(old), "the watcher did not stop it")
+    links = [path for path in old.rglob("*") if path.is_symlink()]
+    # names of descriptors that the server had, to find the extension by
+    assert all(os.readlink(link).startswith("/proc/self/fd/") for link in links)
+    assert all(link.is_relative_to(old / ".chassis" / "ext") for link in links)
+    old.rename(new)
+    subprocess.run(["cp", "-a", new, copy], check=True)
+    for place in (new, copy):
+        with VectorIndex.open(place / "a.chassis") as index:
+            assert index.search([5], k=1)[0].distance == 0
+        assert not (place / ".chassis" / "ext").exists()
+
+
 def test_copied_directory(directory: Path) -> None:
     old, new = directory / "old", directory / "new"
     old.mkdir()
@@ -308,17 +345,13 @@ def test_a_server_started_by_hand(
 
 
 def test_extension_that_is_not_known_here(cluster: Cluster, directory: Path) -> None:
-    execute(
-        cluster, "UPDATE pg_extension SET extversion = '99' WHERE extname = 'chassis'"
-    )
+    statement = "UPDATE pg_extension SET extversion = '{}' WHERE extname = 'chassis'"
+    execute(cluster, statement.format("99"))
     kill_server(directory)
     with pytest.raises(UpgradeRequiredError, match=r"chassis 99.*Install the newer"):
         cluster.ensure_running()
     cluster.ensure_running()
-    execute(
-        cluster,
-        "UPDATE pg_extension SET extversion = '0.1.0' WHERE extname = 'chassis'",
-    )
+    execute(cluster, statement.format(__version__))
 
 
 def test_a_newer_extension_is_installed_at_the_start(
@@ -336,8 +369,8 @@ def test_a_newer_extension_is_installed_at_the_start(
     ):
         shutil.copy(file, newer)
     control = newer / "chassis.control"
-    control.write_text(control.read_text().replace("'0.1.0'", "'0.1.1'"))
-    step = newer / "chassis--0.1.0--0.1.1.sql"
+    control.write_text(control.read_text().replace(f"'{__version__}'", "'next'"))
+    step = newer / f"chassis--{__version__}--next.sql"
     step.write_text("CREATE FUNCTION chassis_news() RETURNS int RETURN 1;\n")
     step.chmod(0o644)
     monkeypatch.setenv("CHASSIS_LIB_PATH", str(newer))

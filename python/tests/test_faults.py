@@ -127,9 +127,7 @@ def test_server_killed_while_threads_search_and_add(directory: Path) -> None:
             kill_server(directory)
             before = list(searches)
             deadline = servers.Deadline(servers.PATIENCE)
-            while not failures and any(
-                a == b for a, b in zip(searches, before)
-            ):
+            while not failures and any(a == b for a, b in zip(searches, before)):
                 assert not deadline.passed()
         stop.set()
         for reader in readers:

@@ -170,6 +170,86 @@ def test_child_of_a_fork_adds(path: Path, second_process: Start) -> None:
         assert len(index) == 3
 
 
+def test_fork_while_threads_add_and_search(path: Path, second_process: Start) -> None:
+    """Locks that other threads held, and what they were doing, stay behind."""
+    process = second_process(
+        """
+        import threading
+        index = VectorIndex(sys.argv[1], dimensions=1)
+        ids = index.add_batch([[i] for i in range(100)]).tolist()
+        index.flush()
+        done = threading.Event()
+        def add():
+            while not done.is_set():
+                ids.extend(index.add([-1]) for _ in range(5))
+                index.flush()
+        def search():
+            while not done.is_set():
+                assert index.search([50], k=1)[0].distance == 0
+        threads = [threading.Thread(target=work) for work in (add, search, search)]
+        for thread in threads:
+            thread.start()
+        for n in range(6):
+            child = os.fork()
+            if child == 0:
+                assert index.search([7], k=1)[0].id == 7
+                given = index.add([1000 + n])
+                assert index.search([1000 + n], k=1)[0].id == given
+                index.flush()
+                say(given)
+                os._exit(0)
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            assert status == 0, status
+        done.set()
+        for thread in threads:
+            thread.join()
+        index.close()
+        say(ids)
+        """,
+        path,
+    )
+    given = [process.hear() for _ in range(6)]
+    ids = process.hear()
+    process.end()
+    assert len({*given, *ids}) == 6 + len(ids)
+    with VectorIndex.open(path) as index:
+        assert index.get_many(given)[:, 0].tolist() == [1000 + n for n in range(6)]
+        assert len(index) == 6 + len(ids)
+
+
+def test_a_child_does_not_keep_its_parents_connections(
+    path: Path, second_process: Start
+) -> None:
+    """The server sees that the parent is gone, though its child lives on."""
+    process = second_process(
+        """
+        index = VectorIndex(sys.argv[1], dimensions=1)
+        index.add([1])
+        index.flush()
+        sessions = [link.pgconn.backend_pid for link in index._source._all]
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+        say([child, sessions])
+        os.kill(os.getpid(), signal.SIGKILL)
+        """,
+        path,
+    )
+    child, sessions = process.hear()
+    assert sessions
+    deadline = servers.Deadline(servers.PATIENCE)
+    try:
+        with VectorIndex.open(path) as index, index.connection() as connection:
+            connection.autocommit = True
+            alive = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)"
+            while connection.execute(alive, (sessions,)).fetchone() != (0,):
+                assert not deadline.passed(), "the child holds them"
+        os.kill(child, 0)
+    finally:
+        os.kill(child, signal.SIGKILL)
+    process.end(expected=-signal.SIGKILL)
+
+
 # --- multiprocessing --------------------------------------------------------------------------
 
 WORKERS = """

@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pychassis import IndexOptions, Metric, SearchBatch, SearchResult, VectorIndex
+from pychassis import (
+    IndexOptions,
+    Metric,
+    SearchBatch,
+    SearchResult,
+    VectorIndex,
+    _writer,
+)
 from pychassis._search import _place, _sorted, recall
 
 Matrix = Any
@@ -20,8 +27,13 @@ Matrix = Any
 
 @pytest.mark.parametrize("metric", ["l2", "cosine", "ip", "l1"])
 def test_rows_in_memory_have_the_distances_of_the_server(
-    path: Path, vectors: Callable[[int, int], Matrix], metric: Metric
+    path: Path,
+    vectors: Callable[[int, int], Matrix],
+    metric: Metric,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # However slow the machine is, they stay in memory.
+    monkeypatch.setattr(_writer, "LATEST_SPILL", 3600.0)
     data = vectors(40, 16)
     queries = vectors(5, 16)
     with VectorIndex(path, 16, IndexOptions(metric=metric)) as index:
