@@ -159,8 +159,16 @@ def measure(
     for s in searchers:
         s.set_queries(dataset.queries)
         s.set_ef(max(efs[0], k))
-        if s.name not in ("exact", "lookup") and not s.uses_index():
+        if s.name in ("exact", "lookup"):
+            continue
+        if not s.uses_index():
             raise RuntimeError(f"{s.name} does not use its index")
+        # An index of an earlier run is not in memory yet: without this the first
+        # settings were slower than later ones, which do more.
+        progress(f"{dataset.name}: warming {s.name}")
+        s.set_ef(max(*efs, k))
+        for i in range(queries):
+            s.run(i)
     for number, ef in enumerate(e for e in efs if e >= k):
         progress(f"{dataset.name}: ef {ef}, {k} nearest")
         contenders = []
