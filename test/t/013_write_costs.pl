@@ -114,6 +114,21 @@ my $grown = index_pages();
 note("$pages pages, $grown after a tenth more rows");
 cmp_ok($grown, '<=', 1.17 * $pages, 'a tenth more rows take a tenth more pages');
 
+# A page is logged as far as it is used, so a page for new rows costs what these
+# rows do, and not an image of 8 kB more.
+$node->safe_psql(
+	'postgres', q{
+	CREATE TABLE wide_rows AS
+		SELECT id, test_vector(1, id, 250, 100, 0.3)::vector AS embedding
+		FROM generate_series(1, 200) AS id;
+	CREATE TABLE wide (id integer, embedding vector(250));
+	CREATE INDEX ON wide USING chassis (embedding vector_l2_ops)});
+my ($wal) = $node->safe_psql('postgres', q{SELECT costs(
+	'INSERT INTO wide SELECT * FROM wide_rows')}) =~ /,(\d+),\d+\}/;
+$wal /= 200;
+note("WAL a row of 1,000 bytes, table's copy included: $wal bytes");
+cmp_ok($wal, '<=', 2800, 'new pages are not logged whole');
+
 # ---- updates of another column ----
 
 ($records, $images, $bytes, $buffers) = index_costs(

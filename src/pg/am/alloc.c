@@ -281,6 +281,7 @@ chs_overflow_find_page(ChsIndex *index)
 ChsNodeId
 chs_slot_claim(ChsIndex *index, int level, const uint8 *tid, uint16 *version)
 {
+	const ChsSlotLayout *layout = chs_index_layout(index, level);
 	ChsNodeId id;
 	Buffer buffer = chs_slot_find_free(index, level, &id);
 	bool fresh = PageIsNew(BufferGetPage(buffer));
@@ -291,9 +292,9 @@ chs_slot_claim(ChsIndex *index, int level, const uint8 *tid, uint16 *version)
 	chs_wal_begin(&wal, index);
 	page = chs_wal_page(&wal, buffer, fresh);
 	if (fresh)
-		chs_page_init(page, CHS_PAGE_GRAPH, level, index->meta);
-	slot = chs_page_slot(page, chs_index_layout(index, level),
-						 id % chs_index_per_page(index, level));
+		chs_page_init(page, CHS_PAGE_GRAPH, level);
+	slot = chs_page_slot(page, layout, id % chs_index_per_page(index, level));
+	chs_page_use(page, (char *) slot + layout->slot_bytes);
 	slot->state = CHS_SLOT_RESERVED;
 	memcpy(slot->tid, tid, sizeof(slot->tid));
 	*version = slot->version;

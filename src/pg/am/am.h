@@ -501,10 +501,11 @@ extern bool chs_page_copy(Relation rel, BlockNumber block,
 
 /*
  * Is this copy a page of that kind and level, with sane header?  NULL, or
- * what is wrong with it, in words.  pd_lower is to be `lower` (0: any).
+ * what is wrong with it, in words.  Its contents end at `end` at the latest,
+ * and beyond pd_lower there are only zeros (0: nothing is known of them).
  */
 extern const char *chs_page_copy_problem(Page copy, ChsPageKind kind,
-										 int level, Size lower);
+										 int level, Size end);
 
 /* ---- arena.c: an arena that is a memory context ---- */
 

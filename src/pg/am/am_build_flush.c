@@ -49,7 +49,7 @@ open_page(ChsIndex *index, int stream, uint32 number, ChsPageKind kind)
 									   RBM_ZERO_AND_LOCK, NULL);
 
 	chs_page_init(BufferGetPage(buffer), kind,
-				  kind == CHS_PAGE_GRAPH ? stream : 0, index->meta);
+				  kind == CHS_PAGE_GRAPH ? stream : 0);
 	return buffer;
 }
 
@@ -89,6 +89,8 @@ write_level(Flush *flush, int level, uint32 count, FillSlot fill)
 		for (uint32 i = 0; i < n; i++)
 			fill(flush, level, first + i,
 				 chs_page_slot(BufferGetPage(buffer), layout, i));
+		chs_page_use(BufferGetPage(buffer),
+					 chs_page_slot(BufferGetPage(buffer), layout, n));
 		close_page(buffer);
 	}
 }
@@ -197,6 +199,8 @@ write_overflow(Flush *flush)
 		for (uint32 i = 0; i < n; i++)
 			fill_overflow(flush, first + i, &next,
 						  chs_page_overflow(BufferGetPage(buffer), i));
+		chs_page_use(BufferGetPage(buffer),
+					 chs_page_overflow(BufferGetPage(buffer), n));
 		close_page(buffer);
 	}
 	Assert(next == flush->ntids);

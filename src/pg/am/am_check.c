@@ -365,7 +365,7 @@ find_block(const ChsMetaPageData *meta, int stream, uint32 page)
 	return block;
 }
 
-/* Where the contents of a page end, beyond which WAL may leave bytes out. */
+/* Where the contents of a page that is full end. */
 static Size
 contents_end(const ChsMetaPageData *meta, ChsPageKind kind, int level)
 {

@@ -21,9 +21,10 @@
  *	   makes that at least five passes of the clock sweep and two reads.
  *	3. No content lock is held, so what is read may be in the middle of a
  *	   change: a mixture of old and new bytes.  Hence a peek may only decide
- *	   where a search goes, by values that are checked before use as numbers.
- *	   Whatever is returned, linked or written is read again under the page's
- *	   lock (L8, L5), and so is everything that a peek could not read.
+ *	   where a search goes and which edges are proposed, by values that are
+ *	   checked before use as numbers.  Whatever is returned or written is read
+ *	   again under the page's lock (L8, L5), and so is everything that a peek
+ *	   could not read.
  *
  * See docs/decisions/0009 for figures.  Nothing here knows what is on a page.
  *

@@ -120,7 +120,7 @@ chs_meta_create(Relation rel, ForkNumber fork, const ChsMetaPageData *meta)
 							   RelationGetRelationName(rel))));
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	START_CRIT_SECTION();
-	chs_page_init(page, CHS_PAGE_META, 0, meta);
+	chs_page_init(page, CHS_PAGE_META, 0);
 	memcpy(CHS_META(page), meta,
 		   offsetof(ChsMetaPageData, extent) +
 			   meta->nextents * sizeof(ChsExtent));

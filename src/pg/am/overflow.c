@@ -317,8 +317,9 @@ append_new_slot(ChsIndex *index, Buffer graph_buffer, uint32 slot_index,
 						   slot_index);
 	image = chs_wal_page(&wal, buffer, fresh);
 	if (fresh)
-		chs_page_init(image, CHS_PAGE_OVERFLOW, 0, index->meta);
+		chs_page_init(image, CHS_PAGE_OVERFLOW, 0);
 	slot = chs_page_overflow(image, free_slot);
+	chs_page_use(image, slot + 1);
 	memset(slot, 0, sizeof(*slot));
 	slot->owner = owner.id;
 	slot->owner_version = owner.version;

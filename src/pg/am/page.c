@@ -14,33 +14,28 @@
 
 #include "pg/am/page.h"
 
-/* Where the used part of a page of this kind ends (pd_lower). */
+/* Where the contents of a page of this kind begin. */
 static Size
-page_lower(ChsPageKind kind, int level, const ChsMetaPageData *meta)
+find_contents(ChsPageKind kind)
 {
-	int which = level == 0 ? 0 : 1;
-
 	switch (kind)
 	{
 		case CHS_PAGE_META:
 			return MAXALIGN(SizeOfPageHeaderData) +
 				   offsetof(ChsMetaPageData, extent);
 		case CHS_PAGE_GRAPH:
-			return CHS_SLOTS_OFFSET + (Size) meta->per_page[which] *
-										  meta->layout[which].slot_bytes;
 		case CHS_PAGE_OVERFLOW:
-			return CHS_SLOTS_OFFSET +
-				   CHS_OVERFLOW_PER_PAGE * sizeof(ChsOverflowData);
+			return CHS_SLOTS_OFFSET;
 		case CHS_PAGE_VECTOR:
 		case CHS_PAGE_MODEL:
-			return CHS_BYTES_OFFSET + CHS_BYTES_PER_PAGE;
+			return CHS_BYTES_OFFSET;
 	}
 	elog(ERROR, "unrecognized chassis page kind: %d", (int) kind);
 	return 0; /* not reached */
 }
 
 void
-chs_page_init(Page page, ChsPageKind kind, int level, const ChsMetaPageData *meta)
+chs_page_init(Page page, ChsPageKind kind, int level)
 {
 	ChsPageOpaque opaque;
 
@@ -51,8 +46,7 @@ chs_page_init(Page page, ChsPageKind kind, int level, const ChsMetaPageData *met
 	opaque->unused = 0;
 	opaque->format = CHS_FORMAT_VERSION;
 	opaque->page_id = CHS_PAGE_ID;
-	((PageHeader) page)->pd_lower = (LocationIndex) page_lower(kind, level,
-															   meta);
+	((PageHeader) page)->pd_lower = (LocationIndex) find_contents(kind);
 }
 
 /* Raises the error of a page that is not what the extent map says it is. */

@@ -229,12 +229,22 @@ chs_slot_code_bytes(ChsRowKind row, uint32 dim, int bits)
 /* ---- accessors (page.c) ---- */
 
 /*
- * Makes an empty page of a kind.  Graph pages get pd_lower behind their last
- * slot, byte pages behind their last byte: generic WAL does not log what lies
- * between pd_lower and pd_upper.
+ * Makes an empty page of a kind.  Its pd_lower is where its contents begin, and
+ * stays behind the last byte that was ever used: what lies between pd_lower and
+ * pd_upper is zeros, and generic WAL neither logs nor keeps it.  So who writes
+ * where a page may not have been used before says so by chs_page_use.
  */
-extern void chs_page_init(Page page, ChsPageKind kind, int level,
-						  const ChsMetaPageData *meta);
+extern void chs_page_init(Page page, ChsPageKind kind, int level);
+
+/* The bytes of a page before `end` are in use. */
+static inline void
+chs_page_use(Page page, const void *end)
+{
+	LocationIndex used = (LocationIndex) ((const char *) end - (char *) page);
+
+	if (((PageHeader) page)->pd_lower < used)
+		((PageHeader) page)->pd_lower = used;
+}
 
 /*
  * Is this page new (all zero, so all slots free) or of the kind expected?

@@ -30,12 +30,23 @@ chs_page_copy(Relation rel, BlockNumber block, BufferAccessStrategy strategy,
 	return !PageIsNew(copy);
 }
 
+static bool
+is_zero(Page page, Size from, Size to)
+{
+	for (Size i = from; i < to; i++)
+	{
+		if (((const char *) page)[i] != 0)
+			return false;
+	}
+	return true;
+}
+
 /*
  * Says what chs_page_check would raise, and more: it is asked about pages that
  * are suspected, and must not raise anything itself.
  */
 const char *
-chs_page_copy_problem(Page copy, ChsPageKind kind, int level, Size lower)
+chs_page_copy_problem(Page copy, ChsPageKind kind, int level, Size end)
 {
 	PageHeader header = (PageHeader) copy;
 	ChsPageOpaque opaque;
@@ -56,7 +67,9 @@ chs_page_copy_problem(Page copy, ChsPageKind kind, int level, Size lower)
 	if (opaque->format == 0 || opaque->format > CHS_FORMAT_VERSION ||
 		opaque->unused != 0)
 		return "page has an unknown format";
-	if (lower != 0 && header->pd_lower != lower)
+	if (end != 0 && header->pd_lower > end)
+		return "page header is damaged";
+	if (end != 0 && !is_zero(copy, header->pd_lower, header->pd_upper))
 		return "page header does not cover its contents";
 	return NULL;
 }

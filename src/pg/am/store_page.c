@@ -407,6 +407,7 @@ typedef struct FetchContext
 {
 	const ChsSlotLayout *layout;
 	const ChsNodeId *ids;
+	const int *places; /* where in out a node belongs */
 	ChsNodeCopy *out;
 	uint32 row_bytes;
 } FetchContext;
@@ -415,19 +416,45 @@ static inline void
 fetch_slot(void *arg, int position, const ChsSlotHeader *slot)
 {
 	FetchContext *context = arg;
-	ChsNodeCopy *copy = &context->out[position];
-	ChsSlotHeader *source = unconstify(ChsSlotHeader *, slot);
 
-	copy->ref.id = context->ids[position];
-	copy->ref.version = slot->version;
-	copy->state = slot->state;
-	copy->flags = slot->flags;
-	copy->down.id = slot->down;
-	copy->down.version = slot->down_version;
-	copy->hash = slot->hash;
-	*copy->factors = *chs_slot_factors(context->layout, source);
-	memcpy(copy->code, chs_slot_code(context->layout, source),
-		   context->layout->code_bytes);
+	chs_copy_node(&context->out[context->places[position]],
+				  context->ids[position], slot, context->layout);
+}
+
+/* Fetches those nodes whose positions are given under their pages' locks. */
+static void
+fetch_pinned(ChsPageStore *store, int level, const ChsNodeId *ids,
+			 const int *places, int n, ChsNodeCopy *out)
+{
+	ChsNodeId wanted[CHS_MAX_DEGREE];
+	FetchContext context;
+
+	for (int i = 0; i < n; i++)
+		wanted[i] = ids[places[i]];
+	context.layout = chs_index_layout(store->index, level);
+	context.ids = wanted;
+	context.places = places;
+	context.out = out;
+	visit_slots(store, level, wanted, n, fetch_slot, &context);
+}
+
+/* Fetches what slots have of some nodes, at most CHS_MAX_DEGREE. */
+static void
+fetch_some(ChsPageStore *store, int level, const ChsNodeId *ids, int n,
+		   ChsNodeCopy *out)
+{
+	int places[CHS_MAX_DEGREE];
+	int nplaces = n;
+
+	if (chs_can_peek(store))
+		nplaces = chs_page_peek_nodes(store, level, ids, n, out, places);
+	else
+	{
+		for (int i = 0; i < n; i++)
+			places[i] = i;
+	}
+	if (nplaces > 0)
+		fetch_pinned(store, level, ids, places, nplaces, out);
 }
 
 static void
@@ -451,15 +478,15 @@ fetch_nodes(ChsStore *base, int level, const ChsNodeId *ids, int n, void *mem,
 		out[i].factors = (ChsFactors *) ((char *) mem + i * bytes);
 		out[i].code = (uint8 *) (out[i].factors + 1);
 	}
-	context.layout = chs_index_layout(store->index, level);
-	context.ids = ids;
-	context.out = out;
-	context.row_bytes = store->index->meta->row_bytes;
-	visit_slots(store, level, ids, n, fetch_slot, &context);
-	if (context.layout->code_bytes == 0 && n > 0)
+	for (int done = 0; done < n; done += CHS_MAX_DEGREE)
+		fetch_some(store, level, ids + done, Min(n - done, CHS_MAX_DEGREE),
+				   out + done);
+	if (chs_index_layout(store->index, level)->code_bytes == 0 && n > 0)
 	{
 		ChsNodeId *rows = palloc(n * sizeof(ChsNodeId));
 
+		context.out = out;
+		context.row_bytes = store->index->meta->row_bytes;
 		find_base_ids(store, level, ids, n, rows);
 		visit_rows(store, rows, n, fetch_row, &context);
 		pfree(rows);

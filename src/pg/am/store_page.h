@@ -119,6 +119,24 @@ chs_copy_neighbors(const ChsSlotLayout *layout, const ChsSlotHeader *slot,
 	return (int) degree;
 }
 
+/* A node as its slot has it; copy->factors and ->code name the places for them. */
+static inline void
+chs_copy_node(ChsNodeCopy *copy, ChsNodeId id, const ChsSlotHeader *slot,
+			  const ChsSlotLayout *layout)
+{
+	ChsSlotHeader *source = unconstify(ChsSlotHeader *, slot);
+
+	copy->ref.id = id;
+	copy->ref.version = slot->version;
+	copy->state = slot->state;
+	copy->flags = slot->flags;
+	copy->down.id = slot->down;
+	copy->down.version = slot->down_version;
+	copy->hash = slot->hash;
+	*copy->factors = *chs_slot_factors(layout, source);
+	memcpy(copy->code, chs_slot_code(layout, source), layout->code_bytes);
+}
+
 /* May this index be read by peeks?  Temporary tables' buffers are our own. */
 static inline bool
 chs_can_peek(const ChsPageStore *store)
@@ -136,6 +154,14 @@ chs_can_peek(const ChsPageStore *store)
 extern int chs_page_peek_scores(ChsPageStore *store, int level,
 								const ChsQuery *query, const ChsNodeId *ids,
 								int n, ChsScored *out, int *missed);
+
+/*
+ * Copies nodes as chs_copy_node does, without pin or lock; missed and the result
+ * as above.
+ */
+extern int chs_page_peek_nodes(ChsPageStore *store, int level,
+							   const ChsNodeId *ids, int n, ChsNodeCopy *out,
+							   int *missed);
 
 /*
  * Copies a node's neighbours, marks removed, and returns how many; -1 if the

@@ -147,6 +147,43 @@ chs_page_peek_scores(ChsPageStore *store, int level, const ChsQuery *query,
 }
 
 /*
+ * What a live node's slot says besides its TIDs and edges never changes, so a
+ * slot that is in the same state and version after it was copied as before gave
+ * the copy that a reader under the lock would have got; but for the instant in
+ * which it turns live, when the code may still be another's.  That makes for a
+ * poor choice of edges, which are proposed to lists under the lock (L5), and
+ * for nothing worse: the code itself goes nowhere.
+ */
+int
+chs_page_peek_nodes(ChsPageStore *store, int level, const ChsNodeId *ids,
+					int n, ChsNodeCopy *out, int *missed)
+{
+	const ChsHints *hints = store->index->hints;
+	const ChsSlotLayout *layout = chs_index_layout(store->index, level);
+	PeekBatch batch;
+	int nmissed = 0;
+
+	prefetch_batch(store, level, ids, n, &batch);
+	for (int i = 0; i < n; i++)
+	{
+		const volatile ChsSlotHeader *slot = batch.slots[i];
+
+		if (!BufferIsValid(batch.buffers[i]) ||
+			!chs_peek_begin(hints, batch.buffers[i], batch.blocks[i]))
+		{
+			missed[nmissed++] = i;
+			continue;
+		}
+		chs_copy_node(&out[i], ids[i], batch.slots[i], layout);
+		pg_read_barrier();
+		if (!chs_peek_end(hints, batch.buffers[i], batch.blocks[i]) ||
+			slot->state != out[i].state || slot->version != out[i].ref.version)
+			missed[nmissed++] = i;
+	}
+	return nmissed;
+}
+
+/*
  * A list that is being changed is read as it stands, which the graph allows
  * for; a number that the level may not have is left to the reader under the
  * lock, who knows whether the level has grown or the page is damaged.

@@ -253,9 +253,10 @@ publish_upper(ChsIndex *index, int level, const ChsNewNode *node)
 	chs_wal_begin(&wal, index);
 	page = chs_wal_page(&wal, buffer, fresh);
 	if (fresh)
-		chs_page_init(page, CHS_PAGE_GRAPH, level, index->meta);
+		chs_page_init(page, CHS_PAGE_GRAPH, level);
 	slot = chs_page_slot(page, layout,
 						 ref.id % chs_index_per_page(index, level));
+	chs_page_use(page, (char *) slot + layout->slot_bytes);
 	ref.version = slot->version;
 	fill_slot(slot, layout, node);
 	memset(slot->tid, 0, sizeof(slot->tid));

@@ -48,10 +48,10 @@ stream_level(int stream)
 
 /*
  * Pages of the next extent.  What an extent has too much is dead weight until
- * rows come, so steps are small: a thirty-second of what there is, at least a
+ * rows come, so steps are small: a sixty-fourth of what there is, at least a
  * page.  But the map is finite, and two streams that grow in turn need an
  * entry for each step.  So the steps become larger as the map fills: a third
- * of it lasts for twentyfold growth by thirty-seconds, the rest for any size.
+ * of it lasts for fourfold growth by sixty-fourths, the rest for any size.
  */
 static uint32
 extent_pages(const ChsMetaPageData *meta, int stream, uint32 missing)
@@ -61,7 +61,7 @@ extent_pages(const ChsMetaPageData *meta, int stream, uint32 missing)
 	uint32 pages;
 
 	if (used < CHS_MAX_EXTENTS / 3)
-		pages = have / 32;
+		pages = have / 64;
 	else if (used < CHS_MAX_EXTENTS / 2)
 		pages = have / 8;
 	else if (used < CHS_MAX_EXTENTS * 3 / 4)
@@ -143,7 +143,7 @@ add_extent(ChsIndex *index, int stream, uint32 missing, bool exact)
 										   ->extent[CHS_META(page)->nextents]) -
 									  (char *) page);
 	page = chs_wal_page(&wal, last_buffer, true);
-	chs_page_init(page, stream_kind(stream), stream_level(stream), index->meta);
+	chs_page_init(page, stream_kind(stream), stream_level(stream));
 	chs_wal_finish(&wal);
 	UnlockReleaseBuffer(last_buffer);
 	UnlockReleaseBuffer(meta_buffer);
@@ -238,9 +238,10 @@ write_record(ChsIndex *index, int stream, uint64 offset, const char *data,
 		fresh = PageIsNew(BufferGetPage(buffer));
 		page = chs_wal_page(&wal, buffer, fresh);
 		if (fresh)
-			chs_page_init(page, stream_kind(stream), 0, index->meta);
+			chs_page_init(page, stream_kind(stream), 0);
 		memcpy(page + CHS_BYTES_OFFSET + piece.start, data + written,
 			   piece.bytes);
+		chs_page_use(page, page + CHS_BYTES_OFFSET + piece.start + piece.bytes);
 		buffers[n++] = buffer;
 		written += piece.bytes;
 	}
