@@ -3,6 +3,9 @@
 CREATE TABLE hidden (id int PRIMARY KEY, kind int, v vector(3));
 INSERT INTO hidden SELECT i, i % 3, ARRAY[i % 13, i % 17, i % 19]::real[]::vector
 FROM generate_series(1, 3000) i;
+-- Three that no other row is as near to [1,2,3] as.
+UPDATE hidden SET v = ARRAY[1, 2, 3 + (id - 1500) / 4.0]::real[]::vector
+WHERE id IN (1501, 1502, 1503);
 CREATE INDEX hidden_v ON hidden USING chassis (v);
 ANALYZE hidden;
 
@@ -38,8 +41,9 @@ SELECT id, 10 * (v <-> '[1,2,3]') AS ten FROM hidden
 -- WITH TIES compares distances, a merge of partitions and a lock keep them.
 EXPLAIN (VERBOSE, COSTS OFF) SELECT id FROM hidden ORDER BY v <-> '[1,2,3]'
 	FETCH FIRST 1 ROW WITH TIES;
-SELECT id FROM hidden WHERE id < 2500 ORDER BY v <-> '[0,0,0]'
-	FETCH FIRST 1 ROW WITH TIES;
+SELECT array_agg(id ORDER BY id) FROM
+	(SELECT id FROM hidden WHERE id < 2500 ORDER BY v <-> '[0,0,0]'
+	FETCH FIRST 1 ROW WITH TIES) s;
 EXPLAIN (VERBOSE, COSTS OFF) SELECT id FROM hidden ORDER BY v <-> '[1,2,3]'
 	LIMIT 3 FOR UPDATE;
 CREATE TABLE merged (id int, v vector(3)) PARTITION BY RANGE (id);

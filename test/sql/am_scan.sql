@@ -60,18 +60,18 @@ INSERT INTO grid SELECT i, ARRAY[i % 40, i / 40]::real[]::vector, i % 10 FROM ge
 CREATE INDEX grid_l2 ON grid USING chassis (v);
 ANALYZE grid;
 SELECT value FROM chassis_index_info('grid_l2') WHERE name = 'phase';
-SELECT id, v FROM grid ORDER BY v <-> '[20.1,25.3]' LIMIT 5;
-SELECT id, v FROM grid ORDER BY v <-> '[20.1,25.3]' LIMIT 3 OFFSET 2;
-SELECT id, v FROM grid WHERE tag = 3 ORDER BY v <-> '[20.1,25.3]' LIMIT 3;
-SELECT id, v FROM grid WHERE v <-> '[20.1,25.3]' < 1 ORDER BY v <-> '[20.1,25.3]';
+SELECT id, v FROM grid ORDER BY v <-> '[20.1,25.35]' LIMIT 5;
+SELECT id, v FROM grid ORDER BY v <-> '[20.1,25.35]' LIMIT 3 OFFSET 2;
+SELECT id, v FROM grid WHERE tag = 3 ORDER BY v <-> '[20.1,25.35]' LIMIT 3;
+SELECT id, v FROM grid WHERE v <-> '[20.1,25.35]' < 1 ORDER BY v <-> '[20.1,25.35]';
 SELECT id, v FROM grid WHERE v = '[39,49]' ORDER BY v <-> '[0,0]';
-SELECT id FROM grid WHERE tag > 10 ORDER BY v <-> '[20.1,25.3]' LIMIT 3;
-SELECT min(n), max(n), count(*) FROM (SELECT count(*) AS n FROM (SELECT id FROM grid ORDER BY v <-> '[20.1,25.3]') s GROUP BY id) s;
+SELECT id FROM grid WHERE tag > 10 ORDER BY v <-> '[20.1,25.35]' LIMIT 3;
+SELECT min(n), max(n), count(*) FROM (SELECT count(*) AS n FROM (SELECT id FROM grid ORDER BY v <-> '[20.1,25.35]') s GROUP BY id) s;
 
 -- as sequential scans say, row by row
 CREATE FUNCTION nearest(query vector, n int) RETURNS int[] LANGUAGE plpgsql AS
 $$ BEGIN RETURN ARRAY(SELECT id FROM grid ORDER BY v <-> query LIMIT n); END $$;
-CREATE TABLE probe AS SELECT i, ARRAY[i % 7 * 5.711 + 0.13, i % 11 * 4.377 + 0.29]::real[]::vector AS q FROM generate_series(1, 40) i;
+CREATE TABLE probe AS SELECT i, ARRAY[i % 7 * 5.71131 + 0.1371, i % 11 * 4.37717 + 0.2917]::real[]::vector AS q FROM generate_series(1, 40) i;
 CREATE TABLE by_index AS SELECT i, nearest(q, 10) AS ids FROM probe;
 SET enable_indexscan = off;
 RESET enable_seqscan;
@@ -85,38 +85,38 @@ SET enable_sort = off;
 -- ---- settings ----
 SET chassis.iterative_scan = off;
 SET chassis.ef_search = 20;
-SELECT count(*) FROM (SELECT id FROM grid ORDER BY v <-> '[20.1,25.3]' LIMIT 100) s;
+SELECT count(*) FROM (SELECT id FROM grid ORDER BY v <-> '[20.1,25.35]' LIMIT 100) s;
 RESET chassis.ef_search;
-SELECT count(*) FROM (SELECT id FROM grid ORDER BY v <-> '[20.1,25.3]' LIMIT 100) s;
+SELECT count(*) FROM (SELECT id FROM grid ORDER BY v <-> '[20.1,25.35]' LIMIT 100) s;
 ALTER INDEX grid_l2 SET (ef_search = 33);
-SELECT count(*) FROM (SELECT id FROM grid ORDER BY v <-> '[20.1,25.3]' LIMIT 100) s;
+SELECT count(*) FROM (SELECT id FROM grid ORDER BY v <-> '[20.1,25.35]' LIMIT 100) s;
 ALTER INDEX grid_l2 RESET (ef_search);
 SET chassis.iterative_scan = relaxed_order;
-SELECT count(*) FROM (SELECT id FROM grid ORDER BY v <-> '[20.1,25.3]' LIMIT 100) s;
+SELECT count(*) FROM (SELECT id FROM grid ORDER BY v <-> '[20.1,25.35]' LIMIT 100) s;
 SET chassis.iterative_scan = strict_order;
 SET chassis.ef_search = 5;
-SELECT count(*) AS out_of_order FROM (SELECT d < lag(d) OVER (ORDER BY n) AS late FROM (SELECT row_number() OVER () AS n, d FROM (SELECT v <-> '[20.1,25.3]' AS d FROM grid ORDER BY v <-> '[20.1,25.3]') s) s) s WHERE late;
+SELECT count(*) AS out_of_order FROM (SELECT d < lag(d) OVER (ORDER BY n) AS late FROM (SELECT row_number() OVER () AS n, d FROM (SELECT v <-> '[20.1,25.35]' AS d FROM grid ORDER BY v <-> '[20.1,25.35]') s) s) s WHERE late;
 RESET chassis.ef_search;
 RESET chassis.iterative_scan;
 SET chassis.max_scan_tuples = 1;
-SELECT count(*) BETWEEN 40 AND 1999 AS some FROM (SELECT id FROM grid ORDER BY v <-> '[20.1,25.3]') s;
+SELECT count(*) BETWEEN 40 AND 1999 AS some FROM (SELECT id FROM grid ORDER BY v <-> '[20.1,25.35]') s;
 RESET chassis.max_scan_tuples;
 
 -- ---- cursors ----
 BEGIN;
-DECLARE c NO SCROLL CURSOR FOR SELECT id FROM grid ORDER BY v <-> '[20.1,25.3]';
+DECLARE c NO SCROLL CURSOR FOR SELECT id FROM grid ORDER BY v <-> '[20.1,25.35]';
 FETCH 3 FROM c;
 MOVE 2 IN c;
 FETCH 1 FROM c;
 FETCH BACKWARD 1 FROM c;
 ROLLBACK;
 BEGIN;
-DECLARE c SCROLL CURSOR FOR SELECT id FROM grid ORDER BY v <-> '[20.1,25.3]' LIMIT 5;
+DECLARE c SCROLL CURSOR FOR SELECT id FROM grid ORDER BY v <-> '[20.1,25.35]' LIMIT 5;
 FETCH ALL FROM c;
 FETCH BACKWARD 2 FROM c;
 COMMIT;
 BEGIN;
-DECLARE c CURSOR WITH HOLD FOR SELECT id FROM grid ORDER BY v <-> '[20.1,25.3]' LIMIT 3;
+DECLARE c CURSOR WITH HOLD FOR SELECT id FROM grid ORDER BY v <-> '[20.1,25.35]' LIMIT 3;
 COMMIT;
 FETCH 5 FROM c;
 CLOSE c;
@@ -138,21 +138,21 @@ SELECT i, (SELECT id FROM grid ORDER BY v <-> q LIMIT 1) FROM (SELECT i, CASE WH
 SELECT count(DISTINCT i), count(*) FROM probe p CROSS JOIN LATERAL (SELECT id FROM grid ORDER BY v <-> p.q LIMIT 30) g;
 
 -- ---- inside other statements ----
-WITH near AS MATERIALIZED (SELECT id FROM grid ORDER BY v <-> '[20.1,25.3]' LIMIT 3) SELECT sum(id) FROM near;
+WITH near AS MATERIALIZED (SELECT id FROM grid ORDER BY v <-> '[20.1,25.35]' LIMIT 3) SELECT sum(id) FROM near;
 SELECT id FROM grid WHERE id IN (SELECT id FROM grid ORDER BY v <-> '[0,0]' LIMIT 1);
 (SELECT id FROM grid ORDER BY v <-> '[0.1,0.2]' LIMIT 1) UNION ALL (SELECT id FROM grid ORDER BY v <-> '[38.9,48.8]' LIMIT 1);
 BEGIN;
-SELECT id FROM grid ORDER BY v <-> '[20.1,25.3]' LIMIT 2 FOR UPDATE;
-UPDATE grid SET tag = -1 WHERE id = (SELECT id FROM grid ORDER BY v <-> '[20.1,25.3]' LIMIT 1);
-DELETE FROM grid WHERE id IN (SELECT id FROM grid ORDER BY v <-> '[20.1,25.3]' LIMIT 2);
-SELECT id FROM grid ORDER BY v <-> '[20.1,25.3]' LIMIT 2;
+SELECT id FROM grid ORDER BY v <-> '[20.1,25.35]' LIMIT 2 FOR UPDATE;
+UPDATE grid SET tag = -1 WHERE id = (SELECT id FROM grid ORDER BY v <-> '[20.1,25.35]' LIMIT 1);
+DELETE FROM grid WHERE id IN (SELECT id FROM grid ORDER BY v <-> '[20.1,25.35]' LIMIT 2);
+SELECT id FROM grid ORDER BY v <-> '[20.1,25.35]' LIMIT 2;
 ROLLBACK;
-SELECT id, tag FROM grid ORDER BY v <-> '[20.1,25.3]' LIMIT 2;
+SELECT id, tag FROM grid ORDER BY v <-> '[20.1,25.35]' LIMIT 2;
 
 -- ---- statistics: one scan for each query vector ----
 BEGIN;
 SELECT pg_stat_get_xact_numscans('grid_l2'::regclass) AS before \gset
-SELECT id FROM grid ORDER BY v <-> '[20.1,25.3]' LIMIT 1;
+SELECT id FROM grid ORDER BY v <-> '[20.1,25.35]' LIMIT 1;
 SELECT pg_stat_get_xact_numscans('grid_l2'::regclass) - :before AS scans;
 SELECT count(*) FROM (SELECT q FROM probe LIMIT 10) p CROSS JOIN LATERAL (SELECT id FROM grid ORDER BY v <-> p.q LIMIT 1) g;
 SELECT pg_stat_get_xact_numscans('grid_l2'::regclass) - :before AS scans;

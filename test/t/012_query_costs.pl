@@ -8,6 +8,10 @@
 # it is shown with a pool too small for such looks, where every page is pinned
 # and locked: the same rows come in the same order.
 #
+# What a search reads from disk are the pages it touches at all.  A build puts
+# neighbours on common pages, so these are fewer than in an index that rows came
+# to one by one.
+#
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 use strict;
 use warnings;
@@ -124,5 +128,44 @@ my ($status, $said) = ChassisData->finish_pgbench(
 is($said, '', 'nor does anybody complain');
 is($node->safe_psql('postgres', "$by_index $answers"),
 	$peeked, 'and after that');
+
+# ---- pages touched ----
+
+$node->append_conf('postgresql.conf', "shared_buffers = 64MB\n");
+$node->restart;
+$node->safe_psql(
+	'postgres', q{
+	CREATE TABLE built AS SELECT * FROM items WHERE id <= 8000;
+	CREATE TABLE grown (LIKE built);
+	CREATE INDEX ON grown USING chassis (embedding vector_l2_ops);
+	INSERT INTO grown SELECT * FROM built;
+	CREATE INDEX ON built USING chassis (embedding vector_l2_ops);
+	CHECKPOINT});
+
+# Pages read by the first query of a server that has just started.
+sub pages_read
+{
+	my ($table, $id) = @_;
+
+	$node->restart;
+	my ($pages) = $node->safe_psql(
+		'postgres', qq{$by_index
+		SET chassis.ef_search = 20;
+		EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF, SUMMARY OFF)
+			SELECT ctid FROM $table ORDER BY embedding <->
+				(SELECT embedding FROM queries WHERE id = $id) LIMIT 10})
+	  =~ /shared.* read=(\d+)/
+	  or die 'no pages were read';
+	return $pages;
+}
+
+my ($built, $grown) = (0, 0);
+for my $id (1 .. 4)
+{
+	$built += pages_read('built', $id);
+	$grown += pages_read('grown', $id);
+}
+cmp_ok($built, '<', 0.85 * $grown,
+	"four queries read $built pages of a built index, $grown of a grown one");
 
 done_testing();

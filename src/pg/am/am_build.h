@@ -7,6 +7,7 @@
  *	  am_build.c           scans the table, one row at a time into the graph
  *	  am_build_memory.c    where the graph is kept while it is in memory
  *	  am_build_flush.c     writes what is in memory to pages
+ *	  am_build_rows.c      puts the exact rows into the order of their nodes
  *	  am_build_parallel.c  the same scan by several processes
  *
  * SPDX-License-Identifier: Apache-2.0 OR MIT
@@ -22,6 +23,7 @@
 #include "storage/shm_toc.h"
 #include "storage/spin.h"
 
+#include "core/graph/graph_order.h"
 #include "core/graph/store_mem.h"
 #include "pg/am/am.h"
 
@@ -223,6 +225,14 @@ extern void chs_build_flush(ChsBuild *build, bool more);
 
 /* Writes build->flat: an index without a graph. */
 extern void chs_build_flush_flat(ChsBuild *build);
+
+/* ---- am_build_rows.c ---- */
+
+/*
+ * Moves the exact row of each node of level 0 to where the order says.  All
+ * are there, under their old numbers; nobody else reads or writes them.
+ */
+extern void chs_build_move_rows(ChsBuild *build, const ChsOrder *order);
 
 /* ---- am_build_parallel.c ---- */
 

@@ -2,11 +2,12 @@
  * am_build_flush.c
  *	  Writes what a build has in memory to pages.
  *
- * Slots in memory and on pages are alike, node numbers are the same, so this
- * is copying: every level becomes a stream of exactly as many pages as it
- * needs, and the further TIDs of equal vectors become overflow lists without
- * gaps.  The metapage is changed last and at once; until then it describes an
- * empty index.
+ * Slots in memory and on pages are alike, so this is copying: every level
+ * becomes a stream of exactly as many pages as it needs, and the further TIDs
+ * of equal vectors become overflow lists without gaps.  What changes are the
+ * numbers of nodes: they came as rows did, and leave such that neighbours share
+ * pages (core/graph/graph_order.h); whatever names a node is told.  The
+ * metapage is changed last and at once; until then it describes an empty index.
  *
  * Nobody else works on the index meanwhile, hence no lock rule is needed;
  * pages are locked because the checkpointer reads them.
@@ -20,6 +21,7 @@
 #include "commands/progress.h"
 #include "miscadmin.h"
 #include "utils/backend_progress.h"
+#include "utils/memutils.h"
 
 #include "pg/am/am_build.h"
 
@@ -27,13 +29,18 @@
 typedef struct Flush
 {
 	ChsBuild *build;
-	const ChsBuildTid *tids; /* sorted by node */
+	ChsBuildTid *tids; /* sorted by their nodes' new numbers */
 	uint32 ntids;
 	uint32 next_tid;  /* first one of a node not written yet */
 	uint32 overflows; /* overflow slots given to nodes so far */
+
+	/* of the level that is being written and of that below; see order_level */
+	MemoryContext context;
+	const ChsOrder *order;
+	const ChsOrder *below;
 } Flush;
 
-/* Fills an empty slot on a page with node `id`. */
+/* Fills an empty slot on a page, that of the node whose new number is `id`. */
 typedef void (*FillSlot)(Flush *flush, int level, ChsNodeId id,
 						 ChsSlotHeader *slot);
 
@@ -121,20 +128,29 @@ static void
 fill_from_memory(Flush *flush, int level, ChsNodeId id, ChsSlotHeader *slot)
 {
 	ChsBuild *build = flush->build;
+	const ChsOrder *order = flush->order;
 	const ChsSlotLayout *from = chs_mem_layout(&build->mem, level);
 	const ChsSlotLayout *to = chs_index_layout(build->index, level);
-	ChsSlotHeader *node = chs_mem_slot(&build->mem, level, id);
+	ChsSlotHeader *node = chs_mem_slot(&build->mem, level, order->node_at[id]);
+	const ChsEdge *old_edges = chs_slot_edges(from, node);
+	ChsEdge *edges = chs_slot_edges(to, slot);
 
 	Assert(from->max_degree == to->max_degree);
 	Assert(to->code_bytes == 0 || to->code_bytes == from->code_bytes);
 	*slot = *node;
 	slot->lock = 0;
 	slot->overflow = level == 0 ? assign_overflow(flush, id) : 0;
+	if (level > 0)
+		slot->down = flush->below->place_of[node->down];
 	memcpy(chs_slot_factors(to, slot), chs_slot_factors(from, node),
 		   sizeof(ChsFactors));
 	memcpy(chs_slot_code(to, slot), chs_slot_code(from, node), to->code_bytes);
-	memcpy(chs_slot_edges(to, slot), chs_slot_edges(from, node),
-		   node->degree * sizeof(ChsEdge));
+	for (int i = 0; i < node->degree; i++)
+	{
+		ChsEdge marks = old_edges[i] & (CHS_EDGE_ANCHOR | CHS_EDGE_SPARE);
+
+		edges[i] = marks | order->place_of[CHS_EDGE_NODE(old_edges[i])];
+	}
 }
 
 static void
@@ -326,19 +342,52 @@ note_flushed(ChsBuildShared *shared)
 	SpinLockRelease(&shared->mutex);
 }
 
-/* Sorts the further TIDs by their nodes. */
 static void
 begin_flush(Flush *flush, ChsBuild *build)
 {
-	ChsBuildShared *shared = build->shared;
-
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE,
 								 CHS_BUILD_PHASE_WRITE);
 	memset(flush, 0, sizeof(*flush));
 	flush->build = build;
-	flush->ntids = pg_atomic_read_u32(&shared->ntids);
-	flush->tids = shared->tids;
-	qsort(shared->tids, flush->ntids, sizeof(ChsBuildTid), compare_tids);
+	flush->ntids = pg_atomic_read_u32(&build->shared->ntids);
+	flush->tids = build->shared->tids;
+}
+
+static void
+sort_tids(Flush *flush)
+{
+	qsort(flush->tids, flush->ntids, sizeof(ChsBuildTid), compare_tids);
+}
+
+/*
+ * Orders the nodes of the next level up, and keeps the order of the one before
+ * it.  In flush->context, all of which goes when the flush is over: the levels
+ * above the first are a fifteenth of it together.
+ */
+static void
+order_level(Flush *flush, int level)
+{
+	ChsIndex *index = flush->build->index;
+	ChsContextArena arena;
+	ChsOrder *order = MemoryContextAlloc(flush->context, sizeof(ChsOrder));
+
+	chs_context_arena_init(&arena, flush->context);
+	chs_order_begin(order, &flush->build->mem, level,
+					chs_index_per_page(index, level), &arena.arena);
+	while (chs_order_page(order))
+		CHECK_FOR_INTERRUPTS();
+	flush->below = flush->order;
+	flush->order = order;
+}
+
+/* Tells what is kept outside the slots of level 0 its nodes' new numbers. */
+static void
+renumber_rows(Flush *flush)
+{
+	for (uint32 i = 0; i < flush->ntids; i++)
+		flush->tids[i].node = flush->order->place_of[flush->tids[i].node];
+	sort_tids(flush);
+	chs_build_move_rows(flush->build, flush->order);
 }
 
 /* Writes the overflow lists and then, last of all, the metapage. */
@@ -380,6 +429,23 @@ reserve_rest(ChsBuild *build, uint32 nodes)
 					   true);
 }
 
+/* Writes one level of the graph in memory; they come in ascending order. */
+static void
+flush_level(Flush *flush, int level, FlushResult *result)
+{
+	uint32 count = chs_mem_count(&flush->build->mem, level);
+
+	result->count[level] = count;
+	if (count == 0)
+		return;
+	order_level(flush, level);
+	if (level == 0)
+		renumber_rows(flush);
+	if (level < result->levels)
+		result->entry[level].id = flush->order->place_of[result->entry[level].id];
+	write_level(flush, level, count, fill_from_memory);
+}
+
 void
 chs_build_flush(ChsBuild *build, bool more)
 {
@@ -388,16 +454,16 @@ chs_build_flush(ChsBuild *build, bool more)
 	Flush flush;
 
 	begin_flush(&flush, build);
+	flush.context = AllocSetContextCreate(build->context, "chassis build order",
+										  ALLOCSET_DEFAULT_SIZES);
 	/* other participants have moved the end of the vector stream */
 	chs_index_refresh(build->index);
 	trim_vectors(build, chs_mem_count(&build->mem, 0));
 	result.levels = store->ops->entries(store, true, result.entry);
 	for (int level = 0; level < CHS_MAX_LEVELS; level++)
-	{
-		result.count[level] = chs_mem_count(&build->mem, level);
-		write_level(&flush, level, result.count[level], fill_from_memory);
-	}
+		flush_level(&flush, level, &result);
 	end_flush(&flush, &result);
+	MemoryContextDelete(flush.context);
 	if (more)
 		reserve_rest(build, result.count[0]);
 }
@@ -411,6 +477,7 @@ chs_build_flush_flat(ChsBuild *build)
 	if (build->nflat == 0)
 		return;
 	begin_flush(&flush, build);
+	sort_tids(&flush);
 	trim_vectors(build, build->nflat);
 	result.count[0] = build->nflat;
 	write_level(&flush, 0, build->nflat, fill_from_list);

@@ -45,6 +45,16 @@
 #define GROWTH_SHARE 16
 #define GROWTH_MAX_PAGES 1024
 
+/* Of the memory for nodes, what the flush needs to put them in order. */
+static Size
+count_order_bytes(const ChsMemParams *params, Size budget)
+{
+	ChsSlotLayout layout = chs_slot_layout(params->code_bytes, params->m, 0);
+
+	return budget / (layout.slot_bytes + CHS_ORDER_NODE_BYTES) *
+		   CHS_ORDER_NODE_BYTES;
+}
+
 void
 chs_build_plan(const ChsBuild *build, double rows, Size max_bytes,
 			   ChsBuildPlan *plan)
@@ -72,6 +82,7 @@ chs_build_plan(const ChsBuild *build, double rows, Size max_bytes,
 	plan->mem.m = (int) meta->m;
 	plan->mem.code_bytes = (uint32) chs_model_code_bytes(&build->model);
 	plan->mem.row_bytes = 0;
+	budget -= count_order_bytes(&plan->mem, budget);
 	wanted = chs_mem_estimate(&plan->mem, nodes);
 	if (wanted <= budget)
 	{
