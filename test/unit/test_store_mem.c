@@ -394,7 +394,7 @@ test_small_area(void)
 		ChsArena *arena = arena_malloc_create();
 		void *area = chs_alloc(arena, sizes[i]);
 		ChsSlotLayout layout = chs_slot_layout(384, 16, 0);
-		uint64_t most = sizes[i] / layout.slot_bytes;
+		uint64_t most = sizes[i] / ((layout.slot_bytes + 63u) & ~63u);
 		ChsMemStore mem;
 		uint32_t n;
 

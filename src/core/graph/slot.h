@@ -18,6 +18,7 @@
 #define CHS_SLOT_H
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -100,6 +101,25 @@ chs_slot_layout(uint32_t code_bytes, int m, int level)
 						 layout.max_degree * (uint32_t) sizeof(ChsEdge) + 15) &
 						~15u;
 	return layout;
+}
+
+/*
+ * Lets slots begin with cache lines, if less than one part in `parts` of them is
+ * lost by that: scoring then reads one line of four or five less.  False: they
+ * stay as they are.  Where slots stand must begin with a cache line too.
+ */
+#define CHS_SLOT_LINE 64u
+
+static inline bool
+chs_slot_align(ChsSlotLayout *layout, uint32_t parts)
+{
+	uint32_t bytes = (layout->slot_bytes + CHS_SLOT_LINE - 1) &
+					 ~(CHS_SLOT_LINE - 1);
+
+	if ((bytes - layout->slot_bytes) * parts >= bytes)
+		return false;
+	layout->slot_bytes = bytes;
+	return true;
 }
 
 static inline ChsFactors *

@@ -18,6 +18,9 @@
 
 /* An area is cut into about this many chunks: under 1 % of it is left over. */
 #define AREA_CHUNKS 256
+
+/* Less than this part of a slot may be padding: memory is lent for a while. */
+#define PADDING_PARTS 8
 #define CHUNK_MIN_SHIFT 4  /* 16 nodes */
 #define CHUNK_MAX_SHIFT 16 /* CHS_MEM_CHUNK_NODES */
 /* A chunk of an upper level has 1/16 of the nodes of one of level 0. */
@@ -45,8 +48,10 @@ static uint64_t
 count_chunk_bytes(const ChsMemParams *params, int level, uint64_t nodes)
 {
 	ChsSlotLayout layout = chs_slot_layout(params->code_bytes, params->m, level);
-	uint64_t bytes = round_to_line(nodes * layout.slot_bytes);
+	uint64_t bytes;
 
+	(void) chs_slot_align(&layout, PADDING_PARTS);
+	bytes = round_to_line(nodes * layout.slot_bytes);
 	if (level == 0)
 		bytes += round_to_line(nodes * params->row_bytes);
 	return bytes;
@@ -72,6 +77,7 @@ plan_geometry(const ChsMemParams *params, uint64_t bytes, Geometry *plan)
 	{
 		plan->layout[kind] = chs_slot_layout(params->code_bytes, params->m,
 											 kind);
+		(void) chs_slot_align(&plan->layout[kind], PADDING_PARTS);
 		plan->chunk_bytes[kind] = count_chunk_bytes(
 			params, kind, UINT64_C(1) << plan->shift[kind]);
 	}

@@ -100,18 +100,17 @@ check_layout(ChsChecker *check, int which)
 	const ChsMetaPageData *meta = check->meta;
 	uint32 code_bytes = chs_slot_code_bytes((ChsRowKind) meta->row_kind,
 											meta->dim, meta->bits);
-	ChsSlotLayout layout = chs_slot_layout(code_bytes, (int) meta->m, which);
+	ChsSlotLayout layout = chs_page_layout(code_bytes, (int) meta->m, which);
+	uint32 per_page = chs_slots_per_page(layout.slot_bytes);
 
 	EXPECT_META(check,
 				memcmp(&layout, &meta->layout[which], sizeof(layout)) == 0,
 				"slot layout %d is not that of %u dimensions, bits = %u and "
 				"m = %u",
 				which, meta->dim, meta->bits, meta->m);
-	EXPECT_META(check,
-				meta->per_page[which] == CHS_SLOTS_BYTES / layout.slot_bytes,
-				"%u slots of layout %d stand on a page, not %u",
-				(uint32) (CHS_SLOTS_BYTES / layout.slot_bytes), which,
-				meta->per_page[which]);
+	EXPECT_META(check, meta->per_page[which] == per_page,
+				"%u slots of layout %d stand on a page, not %u", per_page,
+				which, meta->per_page[which]);
 }
 
 static void
@@ -372,7 +371,7 @@ contents_end(const ChsMetaPageData *meta, ChsPageKind kind, int level)
 	int which = level == 0 ? 0 : 1;
 
 	if (kind == CHS_PAGE_GRAPH)
-		return CHS_SLOTS_OFFSET +
+		return chs_slots_offset(meta->layout[which].slot_bytes) +
 			   (Size) meta->per_page[which] * meta->layout[which].slot_bytes;
 	if (kind == CHS_PAGE_OVERFLOW)
 		return CHS_SLOTS_OFFSET +

@@ -80,7 +80,7 @@ check_meta(const ChsIndex *index)
 
 		if (meta->per_page[i] == 0 ||
 			layout->slot_bytes < sizeof(ChsSlotHeader) ||
-			(uint64) meta->per_page[i] * layout->slot_bytes > CHS_SLOTS_BYTES ||
+			meta->per_page[i] > chs_slots_per_page(layout->slot_bytes) ||
 			layout->max_degree > CHS_MAX_DEGREE ||
 			(uint64) layout->edges + layout->max_degree * sizeof(ChsEdge) >
 				layout->slot_bytes ||

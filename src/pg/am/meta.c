@@ -73,8 +73,8 @@ chs_meta_fill(ChsMetaPageData *meta, Relation rel)
 	code_bytes = chs_slot_code_bytes(type->row, meta->dim, meta->bits);
 	for (int i = 0; i < 2; i++)
 	{
-		meta->layout[i] = chs_slot_layout(code_bytes, (int) meta->m, i);
-		meta->per_page[i] = CHS_SLOTS_BYTES / meta->layout[i].slot_bytes;
+		meta->layout[i] = chs_page_layout(code_bytes, (int) meta->m, i);
+		meta->per_page[i] = chs_slots_per_page(meta->layout[i].slot_bytes);
 		if (meta->per_page[i] == 0)
 			elog(ERROR, "a slot of %u bytes does not fit a page",
 				 meta->layout[i].slot_bytes);

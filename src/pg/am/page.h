@@ -18,6 +18,7 @@
  *	  1  first
  *	  2  bit 30 of an edge says that it is spare; node numbers have 30 bits
  *	  3  kinds of rows other than vectors of floats; hash of a row by its bytes
+ *	  4  slots that begin with cache lines; pd_lower where a page's use ends
  *
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  */
@@ -33,7 +34,7 @@
 
 #define CHS_METAPAGE_BLKNO 0
 #define CHS_MAGIC UINT32_C(0x53484331)
-#define CHS_FORMAT_VERSION 3
+#define CHS_FORMAT_VERSION 4
 
 /* In the last two bytes of every page, to tell ours from other kinds. */
 #define CHS_PAGE_ID 0xFFC5
@@ -103,9 +104,46 @@ typedef struct ChsStreamState
 
 /* ---- graph pages ---- */
 
-/* Slots start here: 16-byte aligned, as the factors in them want. */
+/*
+ * Slots start here: 16-byte aligned, as the factors in them want.  Those that
+ * fill cache lines start a line later, see chs_slots_offset.
+ */
 #define CHS_SLOTS_OFFSET 32
 #define CHS_SLOTS_BYTES (BLCKSZ - CHS_SLOTS_OFFSET - sizeof(ChsPageOpaqueData))
+
+/* First byte of the first slot; one that fills a page alone needs the room. */
+static inline uint32
+chs_slots_offset(uint32 slot_bytes)
+{
+	return slot_bytes % CHS_SLOT_LINE == 0 && slot_bytes <= CHS_SLOTS_BYTES / 2
+			   ? CHS_SLOT_LINE
+			   : CHS_SLOTS_OFFSET;
+}
+
+static inline uint32
+chs_slots_per_page(uint32 slot_bytes)
+{
+	return (BLCKSZ - chs_slots_offset(slot_bytes) -
+			(uint32) sizeof(ChsPageOpaqueData)) /
+		   slot_bytes;
+}
+
+/*
+ * The layout of a level's slots on pages.  They begin with cache lines where
+ * that costs less than a twentieth of them and of the slots on a page.
+ */
+static inline ChsSlotLayout
+chs_page_layout(uint32 code_bytes, int m, int level)
+{
+	ChsSlotLayout packed = chs_slot_layout(code_bytes, m, level);
+	ChsSlotLayout aligned = packed;
+
+	if (chs_slot_align(&aligned, 20) &&
+		chs_slots_per_page(aligned.slot_bytes) * 20 >=
+			chs_slots_per_page(packed.slot_bytes) * 19)
+		return aligned;
+	return packed;
+}
 
 /* ---- overflow pages ---- */
 
@@ -271,7 +309,8 @@ chs_page_is(Page page, ChsPageKind kind, int level)
 static inline ChsSlotHeader *
 chs_page_slot(Page page, const ChsSlotLayout *layout, uint32 index)
 {
-	return (ChsSlotHeader *) ((char *) page + CHS_SLOTS_OFFSET +
+	return (ChsSlotHeader *) ((char *) page +
+							  chs_slots_offset(layout->slot_bytes) +
 							  (Size) index * layout->slot_bytes);
 }
 
