@@ -166,7 +166,7 @@ chs_page_peek_nodes(ChsPageStore *store, int level, const ChsNodeId *ids,
 	prefetch_batch(store, level, ids, n, &batch);
 	for (int i = 0; i < n; i++)
 	{
-		const volatile ChsSlotHeader *slot = batch.slots[i];
+		const volatile ChsSlotHeader *slot;
 
 		if (!BufferIsValid(batch.buffers[i]) ||
 			!chs_peek_begin(hints, batch.buffers[i], batch.blocks[i]))
@@ -174,6 +174,7 @@ chs_page_peek_nodes(ChsPageStore *store, int level, const ChsNodeId *ids,
 			missed[nmissed++] = i;
 			continue;
 		}
+		slot = batch.slots[i];
 		chs_copy_node(&out[i], ids[i], batch.slots[i], layout);
 		pg_read_barrier();
 		if (!chs_peek_end(hints, batch.buffers[i], batch.blocks[i]) ||
