@@ -61,6 +61,13 @@ def _machine() -> dict[str, Any]:
     }
 
 
+def _processor_time() -> tuple[int, int]:
+    """Ticks of all processors so far: those the hypervisor kept, and all."""
+    line = Path("/proc/stat").read_text().split("\n", 1)[0]
+    ticks = [int(word) for word in line.split()[1:9]]
+    return ticks[7], sum(ticks)
+
+
 class Kept:
     """Results of finished steps, in a file that is replaced after each."""
 
@@ -70,6 +77,7 @@ class Kept:
             "key": key,
             "started": time.strftime("%Y-%m-%d %H:%M"),
             "seconds": {},
+            "stolen": {},
             "results": {},
         }
         if path.exists():
@@ -82,11 +90,15 @@ class Kept:
         """What the steps returned, by name."""
         return self.content["results"]  # type: ignore[no-any-return]
 
-    def add(self, name: str, result: Any, seconds: float) -> None:
-        """Keeps the result of a step that took so many seconds."""
+    def add(self, name: str, result: Any, seconds: float, stolen: float) -> None:
+        """Keeps the result of a step that took so many seconds.
+
+        stolen: the share of processor time that the hypervisor kept meanwhile.
+        """
         # through JSON, so that a resumed run sees what a straight one does
         self.results[name] = json.loads(json.dumps(result))
         self.content["seconds"][name] = round(seconds, 1)
+        self.content["stolen"][name] = round(stolen, 3)
         partial = self.path.with_suffix(".partial")
         partial.write_text(json.dumps(self.content))
         partial.rename(self.path)
@@ -120,8 +132,15 @@ def _run(arguments: argparse.Namespace, server: Server) -> None:
             bar.set_description(step.name)
             if step.name not in kept.results:
                 start = time.perf_counter()
+                kept_before, all_before = _processor_time()
                 result = step.run(context)
-                kept.add(step.name, result, time.perf_counter() - start)
+                kept_after, all_after = _processor_time()
+                kept.add(
+                    step.name,
+                    result,
+                    time.perf_counter() - start,
+                    (kept_after - kept_before) / max(all_after - all_before, 1),
+                )
             bar.update()
     with server.connect() as connection:
         row = connection.execute("SELECT version()").fetchone()
@@ -136,6 +155,7 @@ def _run(arguments: argparse.Namespace, server: Server) -> None:
         "machine": machine,
         "minutes": round(sum(kept.content["seconds"].values()) / 60, 1),
         "seconds": kept.content["seconds"],
+        "stolen": kept.content["stolen"],
     }
     # A part of the figures, or small ones, must not replace those in the README.
     whole = not arguments.only and scale.name != "quick"

@@ -402,6 +402,21 @@ SECTIONS = (
 )
 
 
+# A share of processor time that the hypervisor kept which readers must know.
+STOLEN = 0.02
+
+
+def _stolen(shares: dict[str, float]) -> str:
+    """Which steps a virtual machine's host took processor time from."""
+    named = [f"{name} {share:.0%}" for name, share in shares.items() if share >= STOLEN]
+    if not named:
+        return ""
+    return (
+        "\nThe host of this virtual machine kept processor time to itself in these"
+        f" steps, whose figures are worse for it: {', '.join(named)}.\n"
+    )
+
+
 def markdown(about: Results, results: Results) -> str:
     """The whole report."""
     machine, settings = about["machine"], about["settings"]
@@ -416,6 +431,7 @@ def markdown(about: Results, results: Results) -> str:
         f" {', '.join(f'{n} = {settings[n]}' for n in named)}."
         " What each row means: [bench/README.md](../README.md).\n"
     )
+    text += _stolen(about.get("stolen", {}))
     for title, section in SECTIONS:
         body = section(results)
         if body:
