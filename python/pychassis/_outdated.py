@@ -25,13 +25,17 @@ logger = logging.getLogger("pychassis.build")
 
 # The error names the graph without its schema: all of that name are looked at.
 _FIND = sql.SQL(
-    "SELECT n.nspname, i.indrelid::int8, pg_catalog.pg_relation_filenode(ic.oid)"
+    "SELECT n.nspname, ic.oid::int8, i.indrelid::int8, hn.nspname"
     " FROM pg_catalog.pg_class ic"
     " JOIN pg_catalog.pg_am am ON am.oid = ic.relam"
+    " JOIN pg_catalog.pg_proc h ON h.oid = am.amhandler"
+    " JOIN pg_catalog.pg_namespace hn ON hn.oid = h.pronamespace"
     " JOIN pg_catalog.pg_index i ON i.indexrelid = ic.oid"
     " JOIN pg_catalog.pg_namespace n ON n.oid = ic.relnamespace"
     " WHERE am.amname = 'chassis' AND ic.relname = %s"
 )
+# Fails on a graph that the library does not read.
+_READ = sql.SQL("SELECT FROM {}.chassis_index_info(%s::pg_catalog.oid) LIMIT 1")
 _LOCK = sql.SQL("SELECT pg_catalog.pg_advisory_lock(%s, %s)")
 _UNLOCK = sql.SQL("SELECT pg_catalog.pg_advisory_unlock(%s, %s)")
 _REINDEX = sql.SQL("REINDEX INDEX {}")
@@ -51,15 +55,26 @@ def build_anew(link: Link, error: psycopg.Error) -> bool:
     return True
 
 
+def _is_outdated(link: Link, row: tuple[str, int, int, str]) -> bool:
+    _, index, _, extension = row
+    try:
+        link.query(_READ.format(sql.Identifier(extension)), (index,))
+    except psycopg.errors.FeatureNotSupported as error:
+        if outdated_graph(error) is None:
+            raise
+        return True
+    return False
+
+
 def _build_one(
-    link: Link, name: str, row: tuple[str, int, int], error: psycopg.Error
+    link: Link, name: str, row: tuple[str, int, int, str], error: psycopg.Error
 ) -> None:
-    schema, relation, _ = row
+    schema, _, relation, _ = row
     keys = (LOCK_BUILD, lock_key(f"{relation}"))
     link.query(_LOCK, keys)
     try:
-        # Another file than before: somebody else has built it meanwhile.
-        if row not in link.query(_FIND, (name,)):
+        # It is, unless somebody else has built it (or dropped it) since the error.
+        if row not in link.query(_FIND, (name,)) or not _is_outdated(link, row):
             return
         logger.warning(
             "%s: building the graph anew, which takes a while and is done once",

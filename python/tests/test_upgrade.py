@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import psycopg
 import pytest
 from conftest import Process
 
@@ -25,9 +26,11 @@ from pychassis import (
     VectorIndex,
     __version__,
     _embedded,
+    _outdated,
 )
 from pychassis._embedded.plan import Plan
 from pychassis._embedded.status import describe_programs
+from pychassis._link import Link
 
 Matrix = npt.NDArray[np.float32]
 Make = Callable[[int, int], Matrix]
@@ -256,6 +259,23 @@ def test_of_many_who_find_an_outdated_graph_one_builds_it(
         assert other.hear() == list(range(20))
     theirs = other.end().count("building the graph anew")
     assert len(log_of_builds(caplog)) + theirs == 1
+
+
+def test_an_outdated_graph_that_was_built_since_the_error(
+    outdated: Path,
+    some: Matrix,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    build = _outdated.build_anew
+
+    def build_twice(link: Link, error: psycopg.Error) -> bool:
+        return build(link, error) and build(link, error)
+
+    monkeypatch.setattr(_outdated, "build_anew", build_twice)
+    with VectorIndex.open(outdated) as index:
+        search(index, some)
+    assert len(log_of_builds(caplog)) == 1
 
 
 def test_an_outdated_graph_through_asyncio(outdated: Path, some: Matrix) -> None:

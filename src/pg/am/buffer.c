@@ -91,7 +91,8 @@ drop_stale_hints(void)
 	{
 		if (!hints->stale || hints->users > 0)
 			continue;
-		pfree(hints->buffers);
+		if (hints->buffers != NULL)
+			pfree(hints->buffers);
 		hash_search(hints_by_index, &hints->relid, HASH_REMOVE, NULL);
 	}
 }
@@ -122,12 +123,9 @@ chs_hints_acquire(Relation rel, MemoryContext context)
 	while (wanted < MAX_HINTS && wanted < blocks)
 		wanted *= 2;
 	hints = hash_search(hints_by_index, &relid, HASH_ENTER, &found);
+	/* as it is left if there is no memory for the array */
 	if (!found)
-	{
-		hints->buffers = NULL;
-		hints->users = 0;
-		hints->mask = 0;
-	}
+		*hints = (ChsHints){.relid = relid};
 	/* others keep the struct, nobody the array: it may move under them */
 	if (!found || hints->mask + 1 < wanted)
 	{
