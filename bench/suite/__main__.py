@@ -26,6 +26,7 @@ from typing import Any
 from tqdm import tqdm
 
 from . import plan, report
+from .host import watch_host
 from .measures.indexes import Versions
 from .server import SETTINGS, Server
 from .systems.postgres import CHASSIS, EF_CONSTRUCTION, PGVECTOR, M
@@ -61,13 +62,6 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _processor_time() -> tuple[int, int]:
-    """Ticks of all processors so far: those the hypervisor kept, and all."""
-    line = Path("/proc/stat").read_text().split("\n", 1)[0]
-    ticks = [int(word) for word in line.split()[1:9]]
-    return ticks[7], sum(ticks)
-
-
 class Kept:
     """Results of finished steps, in a file that is replaced after each."""
 
@@ -93,7 +87,7 @@ class Kept:
     def add(self, name: str, result: Any, seconds: float, stolen: float) -> None:
         """Keeps the result of a step that took so many seconds.
 
-        stolen: the share of processor time that the hypervisor kept meanwhile.
+        stolen: the share of processor time that the host kept meanwhile.
         """
         # through JSON, so that a resumed run sees what a straight one does
         self.results[name] = json.loads(json.dumps(result))
@@ -132,15 +126,9 @@ def _run(arguments: argparse.Namespace, server: Server) -> None:
             bar.set_description(step.name)
             if step.name not in kept.results:
                 start = time.perf_counter()
-                kept_before, all_before = _processor_time()
+                stolen = watch_host()
                 result = step.run(context)
-                kept_after, all_after = _processor_time()
-                kept.add(
-                    step.name,
-                    result,
-                    time.perf_counter() - start,
-                    (kept_after - kept_before) / max(all_after - all_before, 1),
-                )
+                kept.add(step.name, result, time.perf_counter() - start, stolen())
             bar.update()
     with server.connect() as connection:
         row = connection.execute("SELECT version()").fetchone()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import plots
+from .host import STOLEN
 from .measures.latency import at_recall
 
 Results = dict[str, Any]
@@ -402,10 +403,6 @@ SECTIONS = (
 )
 
 
-# A share of processor time that the hypervisor kept which readers must know.
-STOLEN = 0.02
-
-
 def _stolen(shares: dict[str, float]) -> str:
     """Which steps a virtual machine's host took processor time from."""
     named = [f"{name} {share:.0%}" for name, share in shares.items() if share >= STOLEN]
@@ -413,7 +410,8 @@ def _stolen(shares: dict[str, float]) -> str:
         return ""
     return (
         "\nThe host of this virtual machine kept processor time to itself in these"
-        f" steps, whose figures are worse for it: {', '.join(named)}.\n"
+        " steps, whose figures are worse for it (of queries less than the share says:"
+        f" those are measured again): {', '.join(named)}.\n"
     )
 
 

@@ -7,7 +7,9 @@ Turns: every system runs a block of 100 queries, then the next system runs the
 same block, and so on round.  Whatever else the machine does falls on all
 alike, so that ratios hold where absolute figures do not.  A block begins with
 the processor's caches full of another system's data, which no server finds
-that does one thing; so blocks are long enough for that to be a small part.
+that does one thing; so blocks are long enough for that to be a small part.  Where
+a virtual machine's host kept processor time to itself meanwhile, the turns are
+taken again, and those that it disturbed least count.
 
 SPDX-License-Identifier: Apache-2.0 OR MIT
 """
@@ -24,11 +26,13 @@ from typing import Any
 import numpy as np
 
 from ..data import Dataset
+from ..host import STOLEN, watch_host
 from ..server import cpu_seconds
 from ..systems.inprocess import Library
 from ..systems.postgres import Searcher
 
 BLOCK = 100
+ATTEMPTS = 3
 WARM = 100
 """Queries that are run first and not counted."""
 
@@ -94,6 +98,23 @@ def from_library(
         None,
         queries,
     )
+
+
+def take_quiet_turns(make: Callable[[], list[Contender]]) -> list[Contender]:
+    """Turns of the contenders that ``make`` makes, taken again while the host of
+    a virtual machine disturbs them: those that it disturbed least."""
+    best: tuple[float, list[Contender]] | None = None
+    for _ in range(ATTEMPTS):
+        contenders = make()
+        share = watch_host()
+        take_turns(contenders)
+        stolen = share()
+        if best is None or stolen < best[0]:
+            best = stolen, contenders
+        if stolen < STOLEN:
+            break
+    assert best is not None
+    return best[1]
 
 
 def take_turns(contenders: Sequence[Contender]) -> None:
@@ -171,27 +192,33 @@ def measure(
         s.set_ef(max(*efs, k))
         for i in range(queries):
             s.run(i)
-    for number, ef in enumerate(e for e in efs if e >= k):
-        progress(f"{dataset.name}: ef {ef}, {k} nearest")
-        contenders = []
-        for s in searchers:
-            if s.name == "exact":
-                if number == 0:
-                    contenders.append(from_searcher(s, 0, 25))
-            elif s.name == "lookup":
-                if number == 0:
-                    contenders.append(from_searcher(s, 0, queries))
-            else:
-                contenders.append(from_searcher(s, ef, queries))
-        contenders += [from_library(x, dataset, ef, k, queries) for x in libraries]
-        take_turns(contenders)
-        for point in points(contenders, dataset, k):
+    floors = [s for s in searchers if s.name in ("exact", "lookup")]
+    graphs = [s for s in searchers if s not in floors]
+    rounds: list[tuple[str, Callable[[], list[Contender]]]] = []
+    if floors:
+        rounds.append(("exact", lambda: _make_floors(floors, queries)))
+    for ef in (e for e in efs if e >= k):
+
+        def make(ef: int = ef) -> list[Contender]:
+            return [from_searcher(s, ef, queries) for s in graphs] + [
+                from_library(x, dataset, ef, k, queries) for x in libraries
+            ]
+
+        rounds.append((f"ef {ef}", make))
+    for name, contenders in rounds:
+        progress(f"{dataset.name}: {name}, {k} nearest")
+        for point in points(take_quiet_turns(contenders), dataset, k):
             entry = asdict(point)
-            searcher = next((s for s in searchers if s.name == point.system), None)
-            if searcher and searcher.name not in ("exact", "lookup"):
+            searcher = next((s for s in graphs if s.name == point.system), None)
+            if searcher:
                 entry["buffers"] = searcher.buffers(range(buffer_queries))
             found.append(entry)
     return found
+
+
+def _make_floors(floors: Sequence[Searcher], queries: int) -> list[Contender]:
+    """Those that have no setting; of the exact scan a few queries are enough."""
+    return [from_searcher(s, 0, 25 if s.name == "exact" else queries) for s in floors]
 
 
 def _frontier(rows: Sequence[dict[str, Any]], system: str) -> list[dict[str, Any]]:
