@@ -100,14 +100,23 @@ note("insert after a checkpoint, a row: $records records, $images images, $bytes
 cmp_ok($images * $half, '<=', 1.1 * $pages + 50,
 	'a checkpoint is followed by one image of a page at most');
 
+# Some pages are met for the first time only now; without their images what is
+# left are the changes: the row's 256 bytes, its node's 208, and links back. A
+# claim that logged the whole slot would make it 1,018.
+$node->safe_psql('postgres', 'ALTER SYSTEM SET full_page_writes = off');
+$node->reload;
+$node->poll_query_until('postgres', "SHOW full_page_writes", 'off')
+  or die 'full_page_writes stays on';
 ($records, $images, $bytes, $buffers) = index_costs(
 	0, $half,
 	"INSERT INTO %s (id, embedding) SELECT * FROM more OFFSET $half");
-note("insert later, a row: $records records, $images images, $bytes bytes, $buffers buffers");
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET full_page_writes');
+$node->reload;
+$node->poll_query_until('postgres', "SHOW full_page_writes", 'on')
+  or die 'full_page_writes stays off';
+note("insert later, a row: $records records, $bytes bytes, $buffers buffers");
 cmp_ok($records, '<=', 10, 'back-links share records');
-# some pages are met for the first time only now: their images do not count
-cmp_ok($bytes - 8000 * $images,
-	'<=', 1600, 'a row of 256 bytes takes little WAL besides images');
+cmp_ok($bytes, '<=', 975, 'a row and its node are logged once');
 cmp_ok($buffers, '<=', 400, 'the search for neighbours pins few pages');
 
 my $grown = index_pages();

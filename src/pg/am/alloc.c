@@ -294,7 +294,8 @@ chs_slot_claim(ChsIndex *index, int level, const uint8 *tid, uint16 *version)
 	if (fresh)
 		chs_page_init(page, CHS_PAGE_GRAPH, level);
 	slot = chs_page_slot(page, layout, id % chs_index_per_page(index, level));
-	chs_page_use(page, (char *) slot + layout->slot_bytes);
+	/* the rest of the slot is logged once, when there is something in it */
+	chs_page_use(page, slot + 1);
 	slot->state = CHS_SLOT_RESERVED;
 	memcpy(slot->tid, tid, sizeof(slot->tid));
 	*version = slot->version;

@@ -157,14 +157,18 @@ chs_page_store_edit(ChsStore *base, int level, const ChsEdit *edits, int n,
 
 /* ---- new nodes ---- */
 
-/* Writes everything but state and TID of a node into its slot. */
+/*
+ * Writes everything but state and TID of a node into its slot, of which the
+ * page may so far use no more than the header.
+ */
 static void
-fill_slot(ChsSlotHeader *slot, const ChsSlotLayout *layout,
+fill_slot(Page page, ChsSlotHeader *slot, const ChsSlotLayout *layout,
 		  const ChsNewNode *node)
 {
 	ChsEdge *edges = chs_slot_edges(layout, slot);
 
 	Assert(node->nedges <= (int) layout->max_degree);
+	chs_page_use(page, (char *) slot + layout->slot_bytes);
 	slot->flags = 0;
 	slot->lock = 0;
 	slot->unused = 0;
@@ -222,11 +226,12 @@ turn_live(ChsIndex *index, ChsNodeRef ref, uint8 from, const ChsNewNode *node)
 	if (mine)
 	{
 		ChsWal wal;
+		Page page;
 
 		chs_wal_begin(&wal, index);
-		slot = chs_page_slot(chs_wal_page(&wal, buffer, false), layout,
-							 position);
-		fill_slot(slot, layout, node);
+		page = chs_wal_page(&wal, buffer, false);
+		slot = chs_page_slot(page, layout, position);
+		fill_slot(page, slot, layout, node);
 		if (from == CHS_SLOT_RESERVED)
 			slot->overflow = 0;
 		slot->down = 0;
@@ -256,9 +261,8 @@ publish_upper(ChsIndex *index, int level, const ChsNewNode *node)
 		chs_page_init(page, CHS_PAGE_GRAPH, level);
 	slot = chs_page_slot(page, layout,
 						 ref.id % chs_index_per_page(index, level));
-	chs_page_use(page, (char *) slot + layout->slot_bytes);
 	ref.version = slot->version;
-	fill_slot(slot, layout, node);
+	fill_slot(page, slot, layout, node);
 	memset(slot->tid, 0, sizeof(slot->tid));
 	slot->overflow = 0;
 	slot->down = node->down.id;
@@ -308,10 +312,11 @@ chs_page_store_publish_unlinked(ChsPageStore *store, const ChsNewNode *node,
 	if (slot->state == CHS_SLOT_RESERVED && slot->version == ref.version)
 	{
 		ChsWal wal;
+		Page page;
 
 		chs_wal_begin(&wal, index);
-		slot = chs_page_slot(chs_wal_page(&wal, buffer, false), layout,
-							 position);
+		page = chs_wal_page(&wal, buffer, false);
+		slot = chs_page_slot(page, layout, position);
 		slot->flags = flags;
 		slot->degree = 0;
 		slot->overflow = 0;
@@ -319,7 +324,10 @@ chs_page_store_publish_unlinked(ChsPageStore *store, const ChsNewNode *node,
 		slot->down_version = 0;
 		slot->hash = node->hash;
 		if (index->meta->rerank == CHS_RERANK_CODE)
+		{
+			chs_page_use(page, (char *) slot + layout->slot_bytes);
 			memcpy(chs_slot_code(layout, slot), node->row, layout->code_bytes);
+		}
 		slot->state = CHS_SLOT_UNLINKED;
 		chs_wal_finish(&wal);
 	}
