@@ -370,9 +370,12 @@ suite_tap() {
 	failed=$(sed -n 's/.*Failed \([0-9]*\)\/[0-9]* subtests.*/\1/p' \
 		"$log/tap.log" | sum_lines)
 	passed=$((n > failed ? n - failed : 0))
-	if ! grep -q '^Result: PASS' "$log/tap.log"; then
+	# A script that bails out ends the run, and prove calls what ran a pass.
+	if ! grep -q '^Result: PASS' "$log/tap.log" ||
+		grep -q '^FAILED--' "$log/tap.log"; then
 		[ "$failed" -gt 0 ] || failed=1
-		grep -A 4 '#   Failed test' "$log/tap.log" | cut -c 1-200
+		grep -A 4 -e '#   Failed test' -e '^Bailout' "$log/tap.log" |
+			cut -c 1-200
 		sed -n '/^Test Summary Report/,/^Files=/p' "$log/tap.log"
 	fi
 	if grep -q 'skipped' "$log/tap.log"; then
