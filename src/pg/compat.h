@@ -77,6 +77,17 @@ typedef RelFileNode ChsRelLocator;
 #define CHS_TAG_FORK(tag) ((tag)->forkNum)
 #endif
 
+/*
+ * A flag of XLogRegisterBuffer for pages whose changes we describe in the form
+ * that generic WAL has in 14 to 18.  A newer server gets full images, which are
+ * right whatever its form is, until somebody has looked.
+ */
+#if PG_VERSION_NUM >= 190000
+#define CHS_REGBUF_EDITED REGBUF_FORCE_IMAGE
+#else
+#define CHS_REGBUF_EDITED 0
+#endif
+
 /* Space for a block that smgr writes: since 16 aligned as direct I/O wants it. */
 #if PG_VERSION_NUM >= 160000
 typedef PGIOAlignedBlock ChsIOBlock;

@@ -240,6 +240,38 @@ extern Page chs_wal_page(ChsWal *wal, Buffer buffer, bool full_image);
 extern void chs_wal_finish(ChsWal *wal);
 extern void chs_wal_abort(ChsWal *wal);
 
+/*
+ * One atomic change of a few bytes on up to MAX_GENERIC_XLOG_PAGES exclusively
+ * locked pages, made in place and named by who makes it: nothing is copied or
+ * compared.  From chs_wal_edit_begin to chs_wal_edit_end is a critical section.
+ * Every byte that changes is named by a chs_wal_edited after the change; one
+ * that is not stays as it was on a standby and after a crash.
+ */
+typedef struct ChsWalEdit
+{
+	bool logged;
+	int npages;
+	Buffer buffers[MAX_GENERIC_XLOG_PAGES];
+	uint32 bytes[MAX_GENERIC_XLOG_PAGES]; /* of fragments; 0: unchanged */
+	char fragments[MAX_GENERIC_XLOG_PAGES][BLCKSZ];
+} ChsWalEdit;
+
+/* What a fragment takes besides its bytes. */
+#define CHS_WAL_FRAGMENT_HEADER (2 * sizeof(uint16))
+
+extern void chs_wal_edit_begin(ChsWalEdit *edit, ChsIndex *index,
+							   const Buffer *buffers, int npages);
+extern void chs_wal_edited(ChsWalEdit *edit, int page, const void *start,
+						   uint16 bytes);
+extern void chs_wal_edit_end(ChsWalEdit *edit);
+
+/* Is there room for fragments of so many bytes, headers included? */
+static inline bool
+chs_wal_edit_has_room(const ChsWalEdit *edit, int page, Size bytes)
+{
+	return edit->bytes[page] + bytes <= sizeof(edit->fragments[page]);
+}
+
 /* Logs one page, written without WAL and still locked, in a critical section. */
 extern void chs_wal_log_page(Buffer buffer);
 

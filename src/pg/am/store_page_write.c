@@ -32,7 +32,6 @@ typedef struct EditGroup
 	int npages;
 	uint32 page[MAX_GENERIC_XLOG_PAGES];
 	Buffer buffer[MAX_GENERIC_XLOG_PAGES];
-	Page image[MAX_GENERIC_XLOG_PAGES]; /* NULL: not changed so far */
 } EditGroup;
 
 static int
@@ -45,38 +44,114 @@ compare_targets(const void *a, const void *b)
 }
 
 /*
- * Tries one edit on the page in position p of the group.  The page's image is
- * registered with the record by the first edit that changes it; later ones see
- * what earlier ones did.
+ * Locks the pages of the next targets, as many as one record can have; returns
+ * how many targets these are.
+ */
+static int
+lock_group(ChsIndex *index, int level, const EditTarget *targets, int n,
+		   EditGroup *group)
+{
+	int ntargets = 0;
+
+	group->npages = 0;
+	for (; ntargets < n; ntargets++)
+	{
+		uint32 page = targets[ntargets].page;
+		int p = group->npages;
+
+		if (p > 0 && group->page[p - 1] == page)
+			continue;
+		if (p == MAX_GENERIC_XLOG_PAGES)
+			break;
+		group->page[p] = page;
+		group->buffer[p] = chs_buffer_read(
+			index, chs_index_block(index, CHS_STREAM_GRAPH(level), page));
+		LockBuffer(group->buffer[p], BUFFER_LOCK_EXCLUSIVE);
+		group->npages++;
+		chs_page_check(index->rel, group->buffer[p], CHS_PAGE_GRAPH, level);
+	}
+	return ntargets;
+}
+
+/* Changes bytes of a page, of which those at both ends may be equal already. */
+static void
+change_bytes(ChsWalEdit *wal, int p, void *at, const void *next, int bytes)
+{
+	char *to = at;
+	const char *from = next;
+
+	while (bytes > 0 && *to == *from)
+	{
+		to++;
+		from++;
+		bytes--;
+	}
+	while (bytes > 0 && to[bytes - 1] == from[bytes - 1])
+		bytes--;
+	if (bytes == 0)
+		return;
+	memcpy(to, from, bytes);
+	chs_wal_edited(wal, p, to, (uint16) bytes);
+}
+
+/*
+ * Makes a list what the edit says, run by run of edges that differ.  One equal
+ * edge between two runs takes no more than the header of another fragment.
+ */
+static void
+write_list(ChsEdge *edges, const ChsEdit *edit, ChsWalEdit *wal, int p)
+{
+	ChsEdge next[CHS_MAX_DEGREE] = {0};
+	int n = Max(edit->nseen, edit->nnext);
+	int first = -1;
+	int last = -1;
+
+	memcpy(next, edit->next, edit->nnext * sizeof(ChsEdge));
+	for (int i = 0; i < n; i++)
+	{
+		if (edges[i] == next[i])
+			continue;
+		if (first >= 0 && i > last + 2)
+		{
+			change_bytes(wal, p, edges + first, next + first,
+						 (last + 1 - first) * (int) sizeof(ChsEdge));
+			first = -1;
+		}
+		if (first < 0)
+			first = i;
+		last = i;
+	}
+	if (first >= 0)
+		change_bytes(wal, p, edges + first, next + first,
+					 (last + 1 - first) * (int) sizeof(ChsEdge));
+}
+
+/*
+ * Tries one edit on the page in position p of the group.  Nothing in here may
+ * raise an error.
  */
 static ChsEditResult
-apply_edit(ChsIndex *index, int level, const ChsEdit *edit, EditGroup *group,
-		   int p, ChsWal *wal)
+apply_edit(ChsIndex *index, int level, const ChsEdit *edit, ChsWalEdit *wal,
+		   int p)
 {
 	const ChsSlotLayout *layout = chs_index_layout(index, level);
 	uint32 position = edit->owner.id % chs_index_per_page(index, level);
-	Page page = group->image[p] != NULL ? group->image[p]
-										: BufferGetPage(group->buffer[p]);
-	ChsSlotHeader *slot = chs_page_slot(page, layout, position);
+	ChsSlotHeader *slot = chs_page_slot(BufferGetPage(wal->buffers[p]), layout,
+										position);
 	ChsEdge *edges = chs_slot_edges(layout, slot);
+	uint16 degree = (uint16) edit->nnext;
 
 	if (slot->state != CHS_SLOT_LIVE || slot->version != edit->owner.version)
 		return CHS_EDIT_GONE;
 	if (slot->degree != edit->nseen ||
 		memcmp(edges, edit->seen, edit->nseen * sizeof(ChsEdge)) != 0)
 		return CHS_EDIT_CHANGED;
+	/* there is room to edit each slot once; who does it again decides again */
+	if (!chs_wal_edit_has_room(wal, p, layout->slot_bytes))
+		return CHS_EDIT_CHANGED;
 	Assert(edit->nnext <= (int) layout->max_degree);
-	if (group->image[p] == NULL)
-	{
-		group->image[p] = chs_wal_page(wal, group->buffer[p], false);
-		slot = chs_page_slot(group->image[p], layout, position);
-		edges = chs_slot_edges(layout, slot);
-	}
-	memcpy(edges, edit->next, edit->nnext * sizeof(ChsEdge));
-	if (edit->nnext < edit->nseen)
-		memset(edges + edit->nnext, 0,
-			   (edit->nseen - edit->nnext) * sizeof(ChsEdge));
-	slot->degree = (uint16) edit->nnext;
+	write_list(edges, edit, wal, p);
+	change_bytes(wal, p, &slot->degree, &degree, sizeof(degree));
 	return CHS_EDIT_DONE;
 }
 
@@ -88,41 +163,24 @@ static int
 apply_group(ChsIndex *index, int level, const ChsEdit *edits,
 			const EditTarget *targets, int n, ChsEditResult *results)
 {
-	EditGroup group;
-	ChsWal wal;
-	int done = 0;
-	bool changed = false;
+	EditGroup group = {0};
+	ChsWalEdit wal;
+	int ntargets = lock_group(index, level, targets, n, &group);
+	int p = 0;
 
-	group.npages = 0;
-	chs_wal_begin(&wal, index);
-	for (; done < n; done++)
+	chs_wal_edit_begin(&wal, index, group.buffer, group.npages);
+	for (int i = 0; i < ntargets; i++)
 	{
-		int p = group.npages - 1;
+		int edit = targets[i].edit;
 
-		if (p < 0 || group.page[p] != targets[done].page)
-		{
-			if (group.npages == MAX_GENERIC_XLOG_PAGES)
-				break;
-			p = group.npages++;
-			group.page[p] = targets[done].page;
-			group.image[p] = NULL;
-			group.buffer[p] = chs_buffer_read(
-				index, chs_index_block(index, CHS_STREAM_GRAPH(level),
-									   targets[done].page));
-			LockBuffer(group.buffer[p], BUFFER_LOCK_EXCLUSIVE);
-			chs_page_check(index->rel, group.buffer[p], CHS_PAGE_GRAPH, level);
-		}
-		results[targets[done].edit] = apply_edit(
-			index, level, &edits[targets[done].edit], &group, p, &wal);
-		changed |= results[targets[done].edit] == CHS_EDIT_DONE;
+		if (group.page[p] != targets[i].page)
+			p++;
+		results[edit] = apply_edit(index, level, &edits[edit], &wal, p);
 	}
-	if (changed)
-		chs_wal_finish(&wal);
-	else
-		chs_wal_abort(&wal);
-	for (int p = group.npages - 1; p >= 0; p--)
+	chs_wal_edit_end(&wal);
+	for (p = group.npages - 1; p >= 0; p--)
 		UnlockReleaseBuffer(group.buffer[p]);
-	return done;
+	return ntargets;
 }
 
 void
