@@ -54,7 +54,7 @@ $node->safe_psql(
 	END \$\$});
 
 # The index's own part of a statement's costs per row.  Both run after a
-# checkpoint if `cold`, else with all images logged before.
+# checkpoint if `cold`.
 sub index_costs
 {
 	my ($cold, $n, $statement) = @_;
@@ -107,6 +107,8 @@ $node->safe_psql('postgres', 'ALTER SYSTEM SET full_page_writes = off');
 $node->reload;
 $node->poll_query_until('postgres', "SHOW full_page_writes", 'off')
   or die 'full_page_writes stays on';
+# It is the checkpointer that makes it so, before it does what it is asked for.
+$node->safe_psql('postgres', 'CHECKPOINT');
 ($records, $images, $bytes, $buffers) = index_costs(
 	0, $half,
 	"INSERT INTO %s (id, embedding) SELECT * FROM more OFFSET $half");
@@ -116,6 +118,7 @@ $node->poll_query_until('postgres', "SHOW full_page_writes", 'on')
   or die 'full_page_writes stays off';
 note("insert later, a row: $records records, $bytes bytes, $buffers buffers");
 cmp_ok($records, '<=', 10, 'back-links share records');
+cmp_ok($images, '<=', 0.1, 'images are of new pages only');
 cmp_ok($bytes, '<=', 975, 'a row and its node are logged once');
 cmp_ok($buffers, '<=', 400, 'the search for neighbours pins few pages');
 

@@ -87,7 +87,8 @@ typedef struct ChsEdit
 typedef enum ChsEditResult
 {
 	CHS_EDIT_DONE,
-	CHS_EDIT_CHANGED, /* the list is not what was seen */
+	CHS_EDIT_CHANGED, /* the list is not what was seen, or the store has no
+					   * room to edit it together with the others */
 	CHS_EDIT_GONE     /* the owner is not live at that version any more */
 } ChsEditResult;
 

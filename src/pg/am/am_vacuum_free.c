@@ -27,7 +27,8 @@
 /*
  * The version is what tells whoever still has this number that the slot is
  * another's.  Vector and code stay: they are read by nobody and are written
- * over, and clearing them would only make the record larger.
+ * over, and clearing them would only make the record larger.  Where a slot was
+ * never published the page does not use the edges, which are zeros then.
  */
 void
 chs_vacuum_clear_slot(const ChsSlotLayout *layout, ChsSlotHeader *slot)

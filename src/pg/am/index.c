@@ -81,7 +81,7 @@ check_meta(const ChsIndex *index)
 		if (meta->per_page[i] == 0 ||
 			layout->slot_bytes < sizeof(ChsSlotHeader) ||
 			meta->per_page[i] > chs_slots_per_page(layout->slot_bytes) ||
-			layout->max_degree > CHS_MAX_DEGREE ||
+			layout->max_degree != (uint32) (i == 0 ? 2 * meta->m : meta->m) ||
 			(uint64) layout->edges + layout->max_degree * sizeof(ChsEdge) >
 				layout->slot_bytes ||
 			(uint64) layout->code + layout->code_bytes > layout->slot_bytes ||

@@ -269,7 +269,7 @@ chs_slot_code_bytes(ChsRowKind row, uint32 dim, int bits)
 /*
  * Makes an empty page of a kind.  Its pd_lower is where its contents begin, and
  * stays behind the last byte that was ever used: what lies between pd_lower and
- * pd_upper is zeros, and generic WAL neither logs nor keeps it.  So who writes
+ * pd_upper is zeros, and replay makes it zeros again.  So who writes
  * where a page may not have been used before says so by chs_page_use.
  */
 extern void chs_page_init(Page page, ChsPageKind kind, int level);

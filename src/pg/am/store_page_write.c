@@ -44,12 +44,35 @@ compare_targets(const void *a, const void *b)
 }
 
 /*
- * Locks the pages of the next targets, as many as one record can have; returns
- * how many targets these are.
+ * Raises an error if a live node lies beyond what its page says is in use:
+ * replay would clear what is written there.
+ */
+static void
+check_in_use(ChsIndex *index, int level, Buffer buffer, ChsNodeId id)
+{
+	const ChsSlotLayout *layout = chs_index_layout(index, level);
+	Page page = BufferGetPage(buffer);
+	ChsSlotHeader *slot = chs_page_slot(page, layout,
+										id % chs_index_per_page(index, level));
+	Size end = (Size) ((char *) slot - (char *) page) + layout->slot_bytes;
+
+	if (slot->state == CHS_SLOT_LIVE && end > ((PageHeader) page)->pd_lower)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" contains a damaged page at block %u",
+						RelationGetRelationName(index->rel),
+						BufferGetBlockNumber(buffer)),
+				 errdetail("Its header does not cover its contents."),
+				 errhint("Please REINDEX it.")));
+}
+
+/*
+ * Locks the pages of the next edits, as many as one record can have, and finds
+ * what could raise an error; returns how many edits these are.
  */
 static int
-lock_group(ChsIndex *index, int level, const EditTarget *targets, int n,
-		   EditGroup *group)
+lock_group(ChsIndex *index, int level, const ChsEdit *edits,
+		   const EditTarget *targets, int n, EditGroup *group)
 {
 	int ntargets = 0;
 
@@ -57,41 +80,46 @@ lock_group(ChsIndex *index, int level, const EditTarget *targets, int n,
 	for (; ntargets < n; ntargets++)
 	{
 		uint32 page = targets[ntargets].page;
-		int p = group->npages;
+		int p = group->npages - 1;
 
-		if (p > 0 && group->page[p - 1] == page)
-			continue;
-		if (p == MAX_GENERIC_XLOG_PAGES)
-			break;
-		group->page[p] = page;
-		group->buffer[p] = chs_buffer_read(
-			index, chs_index_block(index, CHS_STREAM_GRAPH(level), page));
-		LockBuffer(group->buffer[p], BUFFER_LOCK_EXCLUSIVE);
-		group->npages++;
-		chs_page_check(index->rel, group->buffer[p], CHS_PAGE_GRAPH, level);
+		if (p < 0 || group->page[p] != page)
+		{
+			if (++p == MAX_GENERIC_XLOG_PAGES)
+				break;
+			group->page[p] = page;
+			group->buffer[p] = chs_buffer_read(
+				index, chs_index_block(index, CHS_STREAM_GRAPH(level), page));
+			LockBuffer(group->buffer[p], BUFFER_LOCK_EXCLUSIVE);
+			group->npages++;
+			chs_page_check(index->rel, group->buffer[p], CHS_PAGE_GRAPH, level);
+		}
+		check_in_use(index, level, group->buffer[p],
+					 edits[targets[ntargets].edit].owner.id);
 	}
 	return ntargets;
 }
 
-/* Changes bytes of a page, of which those at both ends may be equal already. */
+/*
+ * Changes bytes of a page, of which those at both ends may be equal already and
+ * are then not logged.  They are written all the same, so that no reader without
+ * a lock sees the half of an edge.
+ */
 static void
 change_bytes(ChsWalEdit *wal, int p, void *at, const void *next, int bytes)
 {
-	char *to = at;
-	const char *from = next;
+	char *page_bytes = at;
+	const char *next_bytes = next;
+	int start = 0;
+	int end = bytes;
 
-	while (bytes > 0 && *to == *from)
-	{
-		to++;
-		from++;
-		bytes--;
-	}
-	while (bytes > 0 && to[bytes - 1] == from[bytes - 1])
-		bytes--;
-	if (bytes == 0)
+	while (start < end && page_bytes[start] == next_bytes[start])
+		start++;
+	while (end > start && page_bytes[end - 1] == next_bytes[end - 1])
+		end--;
+	if (start == end)
 		return;
-	memcpy(to, from, bytes);
-	chs_wal_edited(wal, p, to, (uint16) bytes);
+	memcpy(page_bytes, next_bytes, bytes);
+	chs_wal_edited(wal, p, page_bytes + start, (uint16) (end - start));
 }
 
 /*
@@ -126,6 +154,14 @@ write_list(ChsEdge *edges, const ChsEdit *edit, ChsWalEdit *wal, int p)
 					 (last + 1 - first) * (int) sizeof(ChsEdge));
 }
 
+/* What an edit may take of a record, at most: lists differ in runs, as above. */
+static Size
+count_edit_bytes(const ChsEdit *edit)
+{
+	return Max(edit->nseen, edit->nnext) * sizeof(ChsEdge) + sizeof(uint16) +
+		   2 * CHS_WAL_FRAGMENT_HEADER;
+}
+
 /*
  * Tries one edit on the page in position p of the group.  Nothing in here may
  * raise an error.
@@ -147,7 +183,7 @@ apply_edit(ChsIndex *index, int level, const ChsEdit *edit, ChsWalEdit *wal,
 		memcmp(edges, edit->seen, edit->nseen * sizeof(ChsEdge)) != 0)
 		return CHS_EDIT_CHANGED;
 	/* there is room to edit each slot once; who does it again decides again */
-	if (!chs_wal_edit_has_room(wal, p, layout->slot_bytes))
+	if (!chs_wal_edit_has_room(wal, p, count_edit_bytes(edit)))
 		return CHS_EDIT_CHANGED;
 	Assert(edit->nnext <= (int) layout->max_degree);
 	write_list(edges, edit, wal, p);
@@ -165,7 +201,7 @@ apply_group(ChsIndex *index, int level, const ChsEdit *edits,
 {
 	EditGroup group = {0};
 	ChsWalEdit wal;
-	int ntargets = lock_group(index, level, targets, n, &group);
+	int ntargets = lock_group(index, level, edits, targets, n, &group);
 	int p = 0;
 
 	chs_wal_edit_begin(&wal, index, group.buffer, group.npages);
