@@ -68,6 +68,7 @@ forbid . "($own_headers)\"|\.\.?/"
 # One duty, one file.
 only 'compat\.h' 'PG_VERSION_NUM' pg
 only 'distance_choose\.c' '__builtin_cpu|__get_cpuid|__cpuid|getauxval|_xgetbv|xgetbv' .
+only 'prefetch\.h' '__builtin_prefetch' .
 only 'page_wal\.c' 'GenericXLog(Start|RegisterBuffer|Finish|Abort)|log_newpage|XLogInsert|XLogBeginInsert' pg
 # The verbs of the access method (am_build.c, am_insert.c, am_scan.c, …) leave
 # locks and the bytes of a page to the files that keep pages.

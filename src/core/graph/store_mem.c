@@ -159,8 +159,7 @@ prefetch_slot(const ChsSlotLayout *layout, const void *slot)
 
 	if (bytes > PREFETCH_LINES * CHS_MEM_LINE)
 		bytes = PREFETCH_LINES * CHS_MEM_LINE;
-	for (uint32_t i = 0; i < bytes; i += CHS_MEM_LINE)
-		__builtin_prefetch((const char *) slot + i);
+	chs_prefetch(slot, bytes);
 }
 
 static void

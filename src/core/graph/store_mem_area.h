@@ -16,9 +16,10 @@
 #ifndef CHS_STORE_MEM_AREA_H
 #define CHS_STORE_MEM_AREA_H
 
+#include "core/base/prefetch.h"
 #include "core/graph/store_mem.h"
 
-#define CHS_MEM_LINE 64 /* bytes of a cache line; also the unit of places */
+#define CHS_MEM_LINE CHS_CACHE_LINE /* the unit of places */
 
 typedef struct ChsMemLevel
 {

@@ -36,6 +36,7 @@
 #include "storage/buf_internals.h"
 #include "storage/bufmgr.h"
 
+#include "core/base/prefetch.h"
 #include "pg/compat.h"
 
 /*
@@ -66,7 +67,7 @@ chs_hint_of(const ChsHints *hints, BlockNumber block)
 static inline void
 chs_peek_prefetch(Buffer buffer)
 {
-	__builtin_prefetch(GetBufferDescriptor(buffer - 1));
+	chs_prefetch(GetBufferDescriptor(buffer - 1), 1);
 }
 
 /* Is the buffer assigned to this block of the main fork? */

@@ -240,8 +240,7 @@ expect_rows(ChsPageStore *store, const ChsNodeId *ids, const uint32 *order, int 
 		if (!BufferIsValid(buffer))
 			continue;
 		data = (char *) BufferGetPage(buffer) + CHS_BYTES_OFFSET + start;
-		for (uint32 at = 0; at < most; at += CHS_CACHE_LINE)
-			__builtin_prefetch(data + at);
+		chs_prefetch(data, most);
 	}
 }
 

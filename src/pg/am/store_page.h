@@ -12,12 +12,12 @@
 
 #include <float.h>
 
+#include "core/base/prefetch.h"
 #include "pg/am/am.h"
 #include "pg/am/buffer.h"
 
 /* Cache lines of a slot that are asked for ahead; more would be evicted again. */
 #define CHS_PREFETCH_LINES 12
-#define CHS_CACHE_LINE 64
 
 /*
  * Division by the slots of a page, as a product: page = id * inverse >> shift.
@@ -62,13 +62,8 @@ chs_page_of(const ChsPageStore *store, int level)
 static inline void
 chs_prefetch_slot(const ChsSlotHeader *slot, const ChsSlotLayout *layout)
 {
-	const char *start = (const char *) slot;
-	uint32 bytes = Min(layout->code + layout->code_bytes,
-					   CHS_PREFETCH_LINES * CHS_CACHE_LINE);
-
-	for (uint32 i = 0; i < bytes; i += CHS_CACHE_LINE)
-		__builtin_prefetch(start + i);
-	__builtin_prefetch(start + bytes - 1);
+	chs_prefetch(slot, Min(layout->code + layout->code_bytes,
+						   CHS_PREFETCH_LINES * CHS_CACHE_LINE));
 }
 
 /* Is the node in the graph: does it route? */
