@@ -16,6 +16,9 @@
 /* Numbers go up to this, so that a plain array can follow. */
 #define NUMBERS (8u << 20)
 
+/* The longest list put in at once: longer than any of a graph with m = 16. */
+#define MOST 40
+
 #define LARGE (CHS_VISITED_BITMAP_NODES + 1000000)
 
 static uint8_t *plain;
@@ -48,6 +51,39 @@ run_set(ChsVisited *set, uint32_t capacity, uint32_t range, uint32_t count,
 	CHECK_EQ(wrong, 0);
 }
 
+/* The same with lists of numbers, which may repeat themselves. */
+static void
+run_lists(ChsVisited *set, uint32_t capacity, uint32_t range, int count,
+		  ChsRng *rng)
+{
+	uint32_t wrong = 0;
+
+	memset(plain, 0, NUMBERS);
+	chs_visited_reset(set, capacity);
+	for (int i = 0; i < count; i++)
+	{
+		uint32_t ids[MOST];
+		uint32_t expected[MOST];
+		int n = (int) (chs_rng_next(rng) % (MOST + 1));
+		int nexpected = 0;
+
+		for (int j = 0; j < n; j++)
+		{
+			ids[j] = (uint32_t) (chs_rng_next(rng) % range);
+			if (j > 0 && chs_rng_next(rng) % 8 == 0)
+				ids[j] = ids[j - 1];
+			if (!plain[ids[j]])
+				expected[nexpected++] = ids[j];
+			plain[ids[j]] = 1;
+		}
+		wrong += chs_visited_add_list(set, ids, n) != nexpected;
+		wrong += memcmp(ids, expected, (size_t) nexpected * sizeof(*ids)) != 0;
+	}
+	for (uint32_t id = 0; id < NUMBERS; id++)
+		wrong += chs_visited_has(set, id) != (plain[id] != 0);
+	CHECK_EQ(wrong, 0);
+}
+
 static void
 test_sizes(void)
 {
@@ -67,6 +103,10 @@ test_sizes(void)
 			run_set(&set, capacities[i], range, 2000, &rng);
 			/* the level grew after the reset */
 			run_set(&set, capacities[i], NUMBERS, 1500, &rng);
+			run_lists(&set, capacities[i], range, 100, &rng);
+			/* more words than are listed */
+			run_lists(&set, capacities[i], range, 3000, &rng);
+			run_lists(&set, capacities[i], NUMBERS, 100, &rng);
 		}
 	}
 	/* from table to bitmap, and back again at the next reset */

@@ -81,8 +81,6 @@ typedef struct ChsWindow
 	int room; /* allocated */
 } ChsWindow;
 
-#define CHS_WINDOW_FULL UINT32_MAX
-
 extern void chs_window_init(ChsWindow *window, ChsArena *arena);
 
 /* Empties the window and sets its capacity, at least 1. */

@@ -40,13 +40,8 @@ chs_graph_expand(ChsGraph *graph, int level, const ChsQuery *query,
 	ChsStore *store = graph->store;
 	ChsGraphWork *work = graph->work;
 	int degree = store->ops->neighbors(store, level, id, work->ids);
-	int n = 0;
+	int n = chs_visited_add_list(visited, work->ids, degree);
 
-	for (int i = 0; i < degree; i++)
-	{
-		if (chs_visited_add(visited, work->ids[i]))
-			work->ids[n++] = work->ids[i];
-	}
 	if (n > 0)
 		store->ops->score(store, level, query, work->ids, n, work->scored);
 	return n;

@@ -175,6 +175,21 @@ chs_visited_add_slow(ChsVisited *set, uint32_t id)
 	return true;
 }
 
+int
+chs_visited_add_list_slow(ChsVisited *set, uint32_t *ids, int n)
+{
+	int kept = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		uint32_t id = ids[i];
+
+		if (chs_visited_add(set, id))
+			ids[kept++] = id;
+	}
+	return kept;
+}
+
 bool
 chs_visited_has_hashed(const ChsVisited *set, uint32_t id)
 {

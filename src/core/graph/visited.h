@@ -63,8 +63,9 @@ extern void chs_visited_reset(ChsVisited *set, uint32_t capacity);
 /* Bytes that the present contents occupy, about. */
 extern size_t chs_visited_bytes(const ChsVisited *set);
 
-/* The parts of the two below that are rarely taken or long. */
+/* The parts of those below that are rarely taken or long. */
 extern bool chs_visited_add_slow(ChsVisited *set, uint32_t id);
+extern int chs_visited_add_list_slow(ChsVisited *set, uint32_t *ids, int n);
 extern bool chs_visited_has_hashed(const ChsVisited *set, uint32_t id);
 
 /* Puts a number (< 2^31) in; false if it was there already. */
@@ -89,6 +90,41 @@ chs_visited_add(ChsVisited *set, uint32_t id)
 	}
 	set->words[word] = old | bit;
 	return true;
+}
+
+/*
+ * Puts n numbers (< 2^31) in, and moves those that were not there to the front,
+ * in their order; returns how many.  Without a branch on what is in the set:
+ * two thirds of a list are new, which nobody can predict.
+ */
+static inline int
+chs_visited_add_list(ChsVisited *set, uint32_t *ids, int n)
+{
+	uint32_t largest = 0;
+	int kept = 0;
+
+	for (int i = 0; i < n; i++)
+		largest = ids[i] > largest ? ids[i] : largest;
+	if (set->hashed || (largest >> 6) >= set->nwords ||
+		(uint32_t) n > set->touched_room)
+		return chs_visited_add_list_slow(set, ids, n);
+	if (set->ntouched + (uint32_t) n > set->touched_room)
+	{
+		set->touched_lost = true;
+		set->ntouched = 0;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		uint32_t id = ids[i];
+		uint64_t old = set->words[id >> 6];
+
+		set->words[id >> 6] = old | UINT64_C(1) << (id & 63);
+		set->touched[set->ntouched] = id >> 6;
+		set->ntouched += old == 0;
+		ids[kept] = id;
+		kept += (int) (~(old >> (id & 63)) & 1);
+	}
+	return kept;
 }
 
 static inline bool
