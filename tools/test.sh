@@ -228,7 +228,8 @@ suite_house() {
 	one_check "exported symbols of the alias" in_src .ci/check_symbols.sh \
 		"$work/release/build/pgvector/chassis_vector_alias.so" \
 		"$src"/pgvector/vector--*.sql
-	one_check "prefetches" in_src .ci/check_prefetch.sh "$work/release/build"
+	one_check "prefetches" in_src env PG_CONFIG="$PG_CONFIG" \
+		.ci/check_prefetch.sh
 	one_check "demo programs compile" in_src make -s -f demo/Makefile \
 		PG_CONFIG="$PG_CONFIG"
 	# shellcheck disable=SC2016 # for the inner shell
