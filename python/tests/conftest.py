@@ -219,8 +219,10 @@ def servers_directory(path: Path) -> Path:
 
 PREAMBLE = """
 import json, os, signal, sys
-# a shell that starts the tests in the background has it ignored, and children inherit that
+# a shell that starts the tests in the background has it ignored, nohup the other, and
+# children inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 import numpy as np
 from pychassis import *
 from pychassis import VectorIndex
