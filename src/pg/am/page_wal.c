@@ -3,11 +3,11 @@
  *	  The only writer of WAL: one atomic change of a few pages at a time.
  *
  * Every change is generic WAL, which any server can replay without having the
- * library preloaded; a finished build is images of pages.  Two ways to write it: chs_wal_begin lends copies of the
- * pages and has the server find out what was changed, byte by byte; chs_wal_edit
- * writes the same kind of record from what the caller says.  The second is for
- * links back, some twenty pages an insert: docs/decisions/0017.  Neither knows
- * what the pages mean.
+ * library preloaded; a finished build is images of pages.  Two ways to write
+ * it: chs_wal_begin lends copies of the pages and has the server find out what
+ * was changed, byte by byte; chs_wal_edit writes the same kind of record from
+ * what the caller says.  The second is for links back, some twenty pages an
+ * insert: docs/decisions/0017.  Neither knows what the pages mean.
  *
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  */

@@ -57,13 +57,12 @@ check_in_use(ChsIndex *index, int level, Buffer buffer, ChsNodeId id)
 	Size end = (Size) ((char *) slot - (char *) page) + layout->slot_bytes;
 
 	if (slot->state == CHS_SLOT_LIVE && end > ((PageHeader) page)->pd_lower)
-		ereport(ERROR,
-				(errcode(ERRCODE_INDEX_CORRUPTED),
-				 errmsg("index \"%s\" contains a damaged page at block %u",
-						RelationGetRelationName(index->rel),
-						BufferGetBlockNumber(buffer)),
-				 errdetail("Its header does not cover its contents."),
-				 errhint("Please REINDEX it.")));
+		ereport(ERROR, (errcode(ERRCODE_INDEX_CORRUPTED),
+						errmsg("index \"%s\" contains a damaged page at block %u",
+							   RelationGetRelationName(index->rel),
+							   BufferGetBlockNumber(buffer)),
+						errdetail("Its header does not cover its contents."),
+						errhint("Please REINDEX it.")));
 }
 
 /*
