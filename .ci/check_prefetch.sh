@@ -12,8 +12,8 @@ cd "$(dirname "$0")/.."
 bad=0
 checked=0
 
-# The helper, and the inline functions that call it.
-functions='chs_prefetch|chs_prefetch_slot|chs_peek_prefetch|prefetch_slot'
+# The helper, and the inline functions of headers that call it.
+functions='chs_prefetch|chs_slot_prefetch|chs_peek_prefetch'
 server_include=$(${PG_CONFIG:-pg_config} --includedir-server)
 object=$(mktemp)
 list=$(mktemp)
@@ -25,13 +25,9 @@ while read -r source; do
 	${CC:-cc} -std=gnu11 -O2 -fno-lto -w -Isrc -I"$server_include" \
 		-c -o "$object" "$source"
 	found=$(objdump -d "$object" |
-		grep -cE '[[:space:]](prefetch[a-z0-9]*|prfu?m)[[:space:]]' || true)
-	# calls of one function may be compiled into one place; a function that is
-	# defined here begins its line, and is no call
-	want=$(grep -E "\<($functions) *\(" "$source" | grep -vE "^($functions)\(" |
-		grep -oE "\<($functions) *\(" | sort -u | wc -l)
-	inner=$(grep -cE "^($functions)\(" "$source" || true)
-	want=$((want - inner))
+		grep -cE '[[:space:]](prefetch[a-z0-9]*|prfu?m|dcbt|pfd|preld)[[:space:]]' || true)
+	# calls of one function may be compiled into one place
+	want=$(grep -oE "\<($functions) *\(" "$source" | sort -u | wc -l)
 	checked=$((checked + 1))
 	if [ "$found" -lt "$want" ]; then
 		echo "$source: $found prefetches for $want calls" >&2

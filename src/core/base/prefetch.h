@@ -3,10 +3,10 @@
  *	  Asking the processor for memory that will be read soon.
  *
  * A prefetch has no effect that the C language knows of.  gcc (12, at least)
- * therefore takes a function of nothing but a loop of prefetches for one that
- * need not be called, and leaves its calls out without a word.  An empty asm
- * that may not be removed keeps it from that; .ci/check_prefetch.sh looks for
- * the instructions in what was compiled.
+ * therefore takes a function of nothing but prefetches for one that need not be
+ * called, and unless it has put the function into its caller before, leaves the
+ * call out without a word.  An empty asm that may not be removed keeps it from
+ * that; .ci/check_prefetch.sh counts the instructions that come out.
  *
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  */

@@ -22,6 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/prefetch.h"
 #include "core/quant/quant.h"
 
 /*
@@ -132,6 +133,23 @@ static inline uint8_t *
 chs_slot_code(const ChsSlotLayout *layout, void *slot)
 {
 	return (uint8_t *) slot + layout->code;
+}
+
+/*
+ * Lines of one slot that are asked for ahead; beyond, the processor's own
+ * stream detection has caught on.
+ */
+#define CHS_SLOT_LINES 16
+
+/* Asks the processor for the part of a slot that scoring reads. */
+static inline void
+chs_slot_prefetch(const ChsSlotLayout *layout, const void *slot)
+{
+	uint32_t bytes = layout->code + layout->code_bytes;
+
+	if (bytes > CHS_SLOT_LINES * CHS_CACHE_LINE)
+		bytes = CHS_SLOT_LINES * CHS_CACHE_LINE;
+	chs_prefetch(slot, bytes);
 }
 
 static inline ChsEdge *

@@ -26,12 +26,6 @@
 #include <math.h>
 #include <string.h>
 
-/*
- * Lines of one slot that score() asks for ahead; beyond, the processor's own
- * stream detection has caught on.
- */
-#define PREFETCH_LINES 16
-
 /* Where the area keeps the exact row of a level-0 node; NULL: nowhere. */
 static void *
 find_row(const ChsMemShared *shared, ChsNodeId id)
@@ -151,17 +145,6 @@ read_neighbors(ChsStore *store, int level, ChsNodeId id, ChsNodeId *out)
 	return degree;
 }
 
-/* Asks for the lines of header, factors and code, all that score() reads. */
-static inline void
-prefetch_slot(const ChsSlotLayout *layout, const void *slot)
-{
-	uint32_t bytes = layout->code + layout->code_bytes;
-
-	if (bytes > PREFETCH_LINES * CHS_MEM_LINE)
-		bytes = PREFETCH_LINES * CHS_MEM_LINE;
-	chs_prefetch(slot, bytes);
-}
-
 static void
 score_nodes(ChsStore *store, int level, const ChsQuery *query,
 			const ChsNodeId *ids, int n, ChsScored *out)
@@ -179,7 +162,7 @@ score_nodes(ChsStore *store, int level, const ChsQuery *query,
 	for (int i = 0; i < n; i++)
 	{
 		slots[i] = chs_mem_find(shared, level, ids[i]);
-		prefetch_slot(layout, slots[i]);
+		chs_slot_prefetch(layout, slots[i]);
 	}
 	for (int i = 0; i < n; i++)
 	{
@@ -221,7 +204,7 @@ fetch_nodes(ChsStore *store, int level, const ChsNodeId *ids, int n, void *mem,
 	size_t bytes = chs_node_copy_bytes(store->model);
 
 	for (int i = 0; i < n; i++)
-		prefetch_slot(layout, chs_mem_find(shared, level, ids[i]));
+		chs_slot_prefetch(layout, chs_mem_find(shared, level, ids[i]));
 	for (int i = 0; i < n; i++)
 	{
 		ChsSlotHeader *slot = chs_mem_find(shared, level, ids[i]);

@@ -106,8 +106,8 @@ expect_slots(ChsPageStore *store, int level, const ChsNodeId *ids,
 		Buffer buffer = chs_hint_of(store->index->hints, blocks[i]);
 
 		if (BufferIsValid(buffer))
-			chs_prefetch_slot(slot_of(store, level, buffer, ids[order[i]]),
-							  layout);
+			chs_slot_prefetch(layout,
+							  slot_of(store, level, buffer, ids[order[i]]));
 	}
 }
 

@@ -12,12 +12,8 @@
 
 #include <float.h>
 
-#include "core/base/prefetch.h"
 #include "pg/am/am.h"
 #include "pg/am/buffer.h"
-
-/* Cache lines of a slot that are asked for ahead; more would be evicted again. */
-#define CHS_PREFETCH_LINES 12
 
 /*
  * Division by the slots of a page, as a product: page = id * inverse >> shift.
@@ -56,14 +52,6 @@ static inline const ChsPageOfNode *
 chs_page_of(const ChsPageStore *store, int level)
 {
 	return &store->scratch->page_of[level == 0 ? 0 : 1];
-}
-
-/* Asks the processor for the part of a slot that scoring reads. */
-static inline void
-chs_prefetch_slot(const ChsSlotHeader *slot, const ChsSlotLayout *layout)
-{
-	chs_prefetch(slot, Min(layout->code + layout->code_bytes,
-						   CHS_PREFETCH_LINES * CHS_CACHE_LINE));
 }
 
 /* Is the node in the graph: does it route? */

@@ -74,7 +74,7 @@ prefetch_batch(ChsPageStore *store, int level, const ChsNodeId *ids, int n,
 		chs_peek_prefetch(batch->buffers[i]);
 		batch->slots[i] = chs_page_slot(BufferGetPage(batch->buffers[i]),
 										layout, slot);
-		chs_prefetch_slot(batch->slots[i], layout);
+		chs_slot_prefetch(layout, batch->slots[i]);
 	}
 }
 
