@@ -341,6 +341,18 @@ suite_pgvector() {
 	done
 }
 
+# show_failed_scripts: the last lines of the TAP scripts that failed.  Why one
+# died is only in the log of its own, which nobody who reads what a build server
+# printed can open.
+show_failed_scripts() {
+	sed -n 's,^test/t/\([^ ]*\)\.pl  *(Wstat: [1-9].*,\1,p' "$log/tap.log" |
+		while read -r script; do
+			say "# the end of $script:"
+			tail -n 20 "$src/tmp_check/log/regress_log_$script" |
+				cut -c 1-300
+		done
+}
+
 suite_tap() {
 	if [ -n "${CHASSIS_STRESS:-}" ]; then
 		build asserts ASSERTS=1 || return 1
@@ -379,6 +391,7 @@ suite_tap() {
 		grep -A 4 -e '#   Failed test' -e '^Bailout' "$log/tap.log" |
 			cut -c 1-200
 		sed -n '/^Test Summary Report/,/^Files=/p' "$log/tap.log"
+		show_failed_scripts
 	fi
 	if grep -q 'skipped' "$log/tap.log"; then
 		note="some skipped: $(grep -c 'skipped' "$log/tap.log") files"
