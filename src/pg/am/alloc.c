@@ -279,11 +279,11 @@ chs_overflow_find_page(ChsIndex *index)
 }
 
 ChsNodeId
-chs_slot_claim(ChsIndex *index, int level, const uint8 *tid, uint16 *version)
+chs_slot_claim(ChsIndex *index, const uint8 *tid, uint16 *version)
 {
-	const ChsSlotLayout *layout = chs_index_layout(index, level);
+	const ChsSlotLayout *layout = chs_index_layout(index, 0);
 	ChsNodeId id;
-	Buffer buffer = chs_slot_find_free(index, level, &id);
+	Buffer buffer = chs_slot_find_free(index, 0, &id);
 	bool fresh = PageIsNew(BufferGetPage(buffer));
 	ChsSlotHeader *slot;
 	ChsWal wal;
@@ -292,8 +292,8 @@ chs_slot_claim(ChsIndex *index, int level, const uint8 *tid, uint16 *version)
 	chs_wal_begin(&wal, index);
 	page = chs_wal_page(&wal, buffer, fresh);
 	if (fresh)
-		chs_page_init(page, CHS_PAGE_GRAPH, level);
-	slot = chs_page_slot(page, layout, id % chs_index_per_page(index, level));
+		chs_page_init(page, CHS_PAGE_GRAPH, 0);
+	slot = chs_page_slot(page, layout, id % chs_index_per_page(index, 0));
 	/* the rest of the slot is logged once, when there is something in it */
 	chs_page_use(page, slot + 1);
 	slot->state = CHS_SLOT_RESERVED;

@@ -320,22 +320,35 @@ extern void chs_stream_write(ChsIndex *index, int stream, uint64 offset,
 							 const void *data, Size bytes);
 
 /*
- * Takes a free slot of a level: the number of a slot that the caller now owns
- * because it is state = RESERVED with this TID (level 0; NULL above).  Uses
- * the insert pages, the free space map, then new pages; makes sure that the
- * vector stream covers the number.  *version: the slot's.
+ * The two halves of a record's worth of writing, for what is to be in the same
+ * record as something else.  Locking pins and locks exclusively the pages of the
+ * range, up to max of them in ascending block order, and returns how many; the
+ * caller releases them.  The map must name them already if another content lock
+ * is held (L6).  Filling registers these pages and writes what of the range
+ * stands on them; returns how many bytes that are.
  */
-extern ChsNodeId chs_slot_claim(ChsIndex *index, int level, const uint8 *tid,
-								uint16 *version);
+extern int chs_stream_lock(ChsIndex *index, int stream, uint64 offset,
+						   Size bytes, int max, Buffer *buffers);
+extern Size chs_stream_fill(ChsWal *wal, int stream, uint64 offset,
+							const void *data, Size bytes,
+							const Buffer *buffers, int n);
 
 /*
- * Finds a free slot of a level the same way but leaves it as it is: returns
- * the page's buffer pinned and exclusively locked, *id the number.  The caller
- * fills the slot in one record and releases the buffer.
+ * Finds a free slot of a level: by the insert pages, the free space map, then new
+ * pages; makes sure that the vector stream covers the number, and that the map
+ * names its pages.  Returns the page's buffer pinned and exclusively locked, *id
+ * the number.  The caller fills the slot in one record and releases the buffer.
  */
 extern Buffer chs_slot_find_free(ChsIndex *index, int level, ChsNodeId *id);
 
-/* The same for the overflow stream: a page number with a free slot, unlocked. */
+/*
+ * Takes a free slot of level 0: the number of a slot that the caller now owns
+ * because it is state = RESERVED with this TID.  *version: the slot's.
+ */
+extern ChsNodeId chs_slot_claim(ChsIndex *index, const uint8 *tid,
+								uint16 *version);
+
+/* A page of the overflow stream with a free slot, not locked. */
 extern uint32 chs_overflow_find_page(ChsIndex *index);
 
 /* ---- store_page.c (reading), store_page_write.c: node store over buffers ---- */
@@ -395,8 +408,8 @@ extern bool chs_page_store_set_entry(ChsStore *store, int level,
 									 ChsNodeRef expected, ChsNodeRef entry);
 
 /*
- * Makes a level-0 node that scans find by comparison only: claim, row, then
- * state UNLINKED with these flags.
+ * Makes a level-0 node that scans find by comparison only: state UNLINKED with
+ * these flags.
  */
 extern ChsNodeRef chs_page_store_publish_unlinked(ChsPageStore *store,
 												  const ChsNewNode *node,

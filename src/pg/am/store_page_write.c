@@ -2,10 +2,10 @@
  * store_page_write.c
  *	  The node store over buffers: everything that changes a page.
  *
- * A node comes into being in steps, each atomic, any of which may be the last
- * before a crash: a slot is claimed (RESERVED, with its heap TID), its row
- * is written, then one record makes it LIVE with code and edges.  Only then do
- * others link to it.  See "Life of a slot" in src/pg/README.md.
+ * A node of level 0 comes into being by one record, with its TID, its row, code
+ * and edges; only if the row is too large for that in steps, each atomic, any of
+ * which may be the last before a crash.  Only then do others link to it.  See
+ * "Life of a slot" in src/pg/README.md.
  *
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  */
@@ -251,12 +251,16 @@ chs_page_store_edit(ChsStore *base, int level, const ChsEdit *edits, int n,
 /* ---- new nodes ---- */
 
 /*
- * Writes everything but state and TID of a node into its slot, of which the
- * page may so far use no more than the header.
+ * Rows of at most as many bytes, which stand on at most three pages, are written
+ * in one record with their slot.
  */
+#define MAX_ROW_PAGES (MAX_GENERIC_XLOG_PAGES - 1)
+#define MAX_ROW_AT_ONCE ((MAX_ROW_PAGES - 1) * CHS_BYTES_PER_PAGE)
+
+/* Writes what is scored and followed into a slot: hash, code and list. */
 static void
-fill_slot(Page page, ChsSlotHeader *slot, const ChsSlotLayout *layout,
-		  const ChsNewNode *node)
+write_linked(Page page, ChsSlotHeader *slot, const ChsSlotLayout *layout,
+			 const ChsNewNode *node)
 {
 	ChsEdge *edges = chs_slot_edges(layout, slot);
 
@@ -273,20 +277,39 @@ fill_slot(Page page, ChsSlotHeader *slot, const ChsSlotLayout *layout,
 	memcpy(edges, node->edges, node->nedges * sizeof(ChsEdge));
 }
 
-/* Claims a level-0 slot and writes the exact row behind it. */
-static ChsNodeRef
-claim_with_row(ChsPageStore *store, const ChsNewNode *node)
+/* Writes what is compared into a slot: hash, and the row if it is the code. */
+static void
+write_unlinked(Page page, ChsSlotHeader *slot, const ChsIndex *index,
+			   const ChsNewNode *node, uint8 flags)
 {
-	ChsIndex *index = store->index;
-	ChsNodeRef ref;
+	const ChsSlotLayout *layout = chs_index_layout(index, 0);
 
-	ref.id = chs_slot_claim(index, 0, node->tid, &ref.version);
-	CHS_STOP("after-claim");
-	if (index->meta->row_bytes > 0)
-		chs_stream_write(index, CHS_STREAM_VECTOR,
-						 (uint64) ref.id * index->meta->row_bytes, node->row,
-						 index->meta->row_bytes);
-	return ref;
+	chs_page_use(page, slot + 1);
+	slot->flags = flags;
+	slot->degree = 0;
+	slot->hash = node->hash;
+	if (index->meta->rerank == CHS_RERANK_CODE)
+	{
+		chs_page_use(page, (char *) slot + layout->slot_bytes);
+		memcpy(chs_slot_code(layout, slot), node->row, layout->code_bytes);
+	}
+}
+
+/*
+ * Makes a level-0 slot what a new node is to be: CHS_SLOT_LIVE, or
+ * CHS_SLOT_UNLINKED with these flags.  TIDs are the caller's.
+ */
+static void
+write_node(ChsIndex *index, Page page, ChsSlotHeader *slot,
+		   const ChsNewNode *node, ChsSlotState state, uint8 flags)
+{
+	if (state == CHS_SLOT_LIVE)
+		write_linked(page, slot, chs_index_layout(index, 0), node);
+	else
+		write_unlinked(page, slot, index, node, flags);
+	slot->down = 0;
+	slot->down_version = 0;
+	slot->state = (uint8) state;
 }
 
 /* Locks the page of a level-0 slot exclusively. */
@@ -303,12 +326,13 @@ lock_slot(ChsIndex *index, ChsNodeId id)
 }
 
 /*
- * Turns a claimed (or, for a leftover of the flat phase, an unlinked) slot
- * live.  If it is not in that state any more, VACUUM or another backend was
- * faster, and nothing is done: false.
+ * Turns a claimed (or, for a leftover of the flat phase, an unlinked) slot into
+ * what it is to be.  If it is not in that state any more, VACUUM or another
+ * backend was faster, and nothing is done: false.
  */
 static bool
-turn_live(ChsIndex *index, ChsNodeRef ref, uint8 from, const ChsNewNode *node)
+turn_slot(ChsIndex *index, ChsNodeRef ref, ChsSlotState from,
+		  const ChsNewNode *node, ChsSlotState state, uint8 flags)
 {
 	const ChsSlotLayout *layout = chs_index_layout(index, 0);
 	uint32 position = ref.id % chs_index_per_page(index, 0);
@@ -324,19 +348,88 @@ turn_live(ChsIndex *index, ChsNodeRef ref, uint8 from, const ChsNewNode *node)
 		chs_wal_begin(&wal, index);
 		page = chs_wal_page(&wal, buffer, false);
 		slot = chs_page_slot(page, layout, position);
-		fill_slot(page, slot, layout, node);
 		if (from == CHS_SLOT_RESERVED)
 			slot->overflow = 0;
-		slot->down = 0;
-		slot->down_version = 0;
-		slot->state = CHS_SLOT_LIVE;
+		write_node(index, page, slot, node, state, flags);
 		chs_wal_finish(&wal);
 	}
 	UnlockReleaseBuffer(buffer);
 	return mine;
 }
 
-/* Upper levels have no TID and no row: one record does it all. */
+/*
+ * Makes a new node of level 0 and writes its row, all in one record.
+ *
+ * L1: the graph page, then the row's pages.  These are in the map, because the
+ * hint that led to the graph page was in the same copy of the metapage.
+ */
+static ChsNodeRef
+publish_at_once(ChsIndex *index, const ChsNewNode *node, ChsSlotState state,
+				uint8 flags)
+{
+	Size row_bytes = index->meta->row_bytes;
+	Buffer rows[MAX_ROW_PAGES];
+	ChsNodeRef ref;
+	Buffer buffer = chs_slot_find_free(index, 0, &ref.id);
+	uint64 offset = (uint64) ref.id * row_bytes;
+	int nrows = chs_stream_lock(index, CHS_STREAM_VECTOR, offset, row_bytes,
+								MAX_ROW_PAGES, rows);
+	bool fresh = PageIsNew(BufferGetPage(buffer));
+	ChsSlotHeader *slot;
+	ChsWal wal;
+	Page page;
+
+	chs_wal_begin(&wal, index);
+	page = chs_wal_page(&wal, buffer, fresh);
+	if (fresh)
+		chs_page_init(page, CHS_PAGE_GRAPH, 0);
+	slot = chs_page_slot(page, chs_index_layout(index, 0),
+						 ref.id % chs_index_per_page(index, 0));
+	ref.version = slot->version;
+	memcpy(slot->tid, node->tid, sizeof(slot->tid));
+	slot->overflow = 0;
+	write_node(index, page, slot, node, state, flags);
+	(void) chs_stream_fill(&wal, CHS_STREAM_VECTOR, offset, node->row,
+						   row_bytes, rows, nrows);
+	chs_wal_finish(&wal);
+	while (nrows > 0)
+		UnlockReleaseBuffer(rows[--nrows]);
+	UnlockReleaseBuffer(buffer);
+	return ref;
+}
+
+/*
+ * The same for a row that is too large for that, in steps: the slot is claimed
+ * with its TID, the row is written behind it, the slot becomes what it is to be.
+ * *mine: false if VACUUM took the slot in between, its row being dead.
+ */
+static ChsNodeRef
+publish_in_steps(ChsIndex *index, const ChsNewNode *node, ChsSlotState state,
+				 uint8 flags, bool *mine)
+{
+	ChsNodeRef ref;
+
+	ref.id = chs_slot_claim(index, node->tid, &ref.version);
+	CHS_STOP("after-claim");
+	chs_stream_write(index, CHS_STREAM_VECTOR,
+					 (uint64) ref.id * index->meta->row_bytes, node->row,
+					 index->meta->row_bytes);
+	*mine = turn_slot(index, ref, CHS_SLOT_RESERVED, node, state, flags);
+	return ref;
+}
+
+static ChsNodeRef
+publish_new(ChsIndex *index, const ChsNewNode *node, ChsSlotState state,
+			uint8 flags, bool *mine)
+{
+	*mine = true;
+	CHS_STOP("before-publish");
+	if (index->meta->row_bytes > MAX_ROW_AT_ONCE)
+		return publish_in_steps(index, node, state, flags, mine);
+	return publish_at_once(index, node, state, flags);
+}
+
+/* Upper levels have no TID and no row. */
 static ChsNodeRef
 publish_upper(ChsIndex *index, int level, const ChsNewNode *node)
 {
@@ -355,7 +448,7 @@ publish_upper(ChsIndex *index, int level, const ChsNewNode *node)
 	slot = chs_page_slot(page, layout,
 						 ref.id % chs_index_per_page(index, level));
 	ref.version = slot->version;
-	fill_slot(page, slot, layout, node);
+	write_linked(page, slot, layout, node);
 	memset(slot->tid, 0, sizeof(slot->tid));
 	slot->overflow = 0;
 	slot->down = node->down.id;
@@ -370,21 +463,16 @@ ChsNodeRef
 chs_page_store_publish(ChsStore *base, int level, const ChsNewNode *node)
 {
 	ChsPageStore *store = (ChsPageStore *) base;
-	ChsNodeRef ref;
+	ChsNodeRef ref = node->existing;
 	bool mine;
 
 	if (level > 0)
 		return publish_upper(store->index, level, node);
-	if (node->existing.id != CHS_NODE_NONE)
-	{
-		ref = node->existing;
-		mine = turn_live(store->index, ref, CHS_SLOT_UNLINKED, node);
-	}
+	if (ref.id != CHS_NODE_NONE)
+		mine = turn_slot(store->index, ref, CHS_SLOT_UNLINKED, node,
+						 CHS_SLOT_LIVE, 0);
 	else
-	{
-		ref = claim_with_row(store, node);
-		mine = turn_live(store->index, ref, CHS_SLOT_RESERVED, node);
-	}
+		ref = publish_new(store->index, node, CHS_SLOT_LIVE, 0, &mine);
 	CHS_STOP("after-publish");
 	if (!mine)
 		ref.id = CHS_NODE_NONE;
@@ -395,36 +483,10 @@ ChsNodeRef
 chs_page_store_publish_unlinked(ChsPageStore *store, const ChsNewNode *node,
 								uint8 flags)
 {
-	ChsIndex *index = store->index;
-	const ChsSlotLayout *layout = chs_index_layout(index, 0);
-	ChsNodeRef ref = claim_with_row(store, node);
-	uint32 position = ref.id % chs_index_per_page(index, 0);
-	Buffer buffer = lock_slot(index, ref.id);
-	ChsSlotHeader *slot = chs_page_slot(BufferGetPage(buffer), layout, position);
+	bool mine;
+	ChsNodeRef ref = publish_new(store->index, node, CHS_SLOT_UNLINKED, flags,
+								 &mine);
 
-	if (slot->state == CHS_SLOT_RESERVED && slot->version == ref.version)
-	{
-		ChsWal wal;
-		Page page;
-
-		chs_wal_begin(&wal, index);
-		page = chs_wal_page(&wal, buffer, false);
-		slot = chs_page_slot(page, layout, position);
-		slot->flags = flags;
-		slot->degree = 0;
-		slot->overflow = 0;
-		slot->down = 0;
-		slot->down_version = 0;
-		slot->hash = node->hash;
-		if (index->meta->rerank == CHS_RERANK_CODE)
-		{
-			chs_page_use(page, (char *) slot + layout->slot_bytes);
-			memcpy(chs_slot_code(layout, slot), node->row, layout->code_bytes);
-		}
-		slot->state = CHS_SLOT_UNLINKED;
-		chs_wal_finish(&wal);
-	}
-	UnlockReleaseBuffer(buffer);
 	CHS_STOP("after-publish");
 	return ref;
 }

@@ -211,40 +211,62 @@ chs_stream_read(ChsIndex *index, int stream, uint64 offset, void *data,
 	}
 }
 
-/*
- * Writes one record's worth: the pieces of up to MAX_GENERIC_XLOG_PAGES
- * consecutive pages, locked in ascending order.  Returns the bytes written.
- */
+int
+chs_stream_lock(ChsIndex *index, int stream, uint64 offset, Size bytes,
+				int max, Buffer *buffers)
+{
+	int n = 0;
+
+	while (bytes > 0 && n < max)
+	{
+		Piece piece = piece_at(offset, bytes);
+		Buffer buffer = chs_buffer_read(
+			index, chs_index_block(index, stream, piece.page));
+
+		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+		chs_page_check(index->rel, buffer, stream_kind(stream), 0);
+		buffers[n++] = buffer;
+		offset += piece.bytes;
+		bytes -= piece.bytes;
+	}
+	return n;
+}
+
+Size
+chs_stream_fill(ChsWal *wal, int stream, uint64 offset, const void *data,
+				Size bytes, const Buffer *buffers, int n)
+{
+	Size written = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		Piece piece = piece_at(offset + written, bytes - written);
+		bool fresh = PageIsNew(BufferGetPage(buffers[i]));
+		Page page = chs_wal_page(wal, buffers[i], fresh);
+		char *start = (char *) page + CHS_BYTES_OFFSET + piece.start;
+
+		if (fresh)
+			chs_page_init(page, stream_kind(stream), 0);
+		memcpy(start, (const char *) data + written, piece.bytes);
+		chs_page_use(page, start + piece.bytes);
+		written += piece.bytes;
+	}
+	return written;
+}
+
+/* One record's worth of chs_stream_write(); returns the bytes written. */
 static Size
 write_record(ChsIndex *index, int stream, uint64 offset, const char *data,
 			 Size bytes)
 {
 	Buffer buffers[MAX_GENERIC_XLOG_PAGES];
-	Size written = 0;
-	int n = 0;
+	int n = chs_stream_lock(index, stream, offset, bytes,
+							MAX_GENERIC_XLOG_PAGES, buffers);
+	Size written;
 	ChsWal wal;
 
 	chs_wal_begin(&wal, index);
-	while (written < bytes && n < MAX_GENERIC_XLOG_PAGES)
-	{
-		Piece piece = piece_at(offset + written, bytes - written);
-		Buffer buffer = chs_buffer_read(
-			index, chs_index_block(index, stream, piece.page));
-		bool fresh;
-		Page page;
-
-		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-		chs_page_check(index->rel, buffer, stream_kind(stream), 0);
-		fresh = PageIsNew(BufferGetPage(buffer));
-		page = chs_wal_page(&wal, buffer, fresh);
-		if (fresh)
-			chs_page_init(page, stream_kind(stream), 0);
-		memcpy(page + CHS_BYTES_OFFSET + piece.start, data + written,
-			   piece.bytes);
-		chs_page_use(page, page + CHS_BYTES_OFFSET + piece.start + piece.bytes);
-		buffers[n++] = buffer;
-		written += piece.bytes;
-	}
+	written = chs_stream_fill(&wal, stream, offset, data, bytes, buffers, n);
 	chs_wal_finish(&wal);
 	while (n > 0)
 		UnlockReleaseBuffer(buffers[--n]);
