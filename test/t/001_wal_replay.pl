@@ -186,6 +186,47 @@ compare('vacuumed');
 insert_rows($rows + 1001, $rows + 1500);
 compare('inserts into freed slots');
 
+# ---- rows of several pages ----
+
+# The largest that shares a record with its slot, three pages beside the slot's,
+# and the smallest that is written in steps.
+foreach my $dim (4080, 4081)
+{
+	my $table = "wide_$dim";
+	my $padded = qq{(test_vector(1, id, 32, 100, 0.3)
+		|| array_fill(0::real, ARRAY[$dim - 32]))::vector};
+	my $scan = qq{SET enable_seqscan = off; SET enable_sort = off;
+		SELECT id FROM $table ORDER BY embedding <->
+			(SELECT embedding FROM $table ORDER BY id LIMIT 1)};
+
+	$primary->safe_psql(
+		'postgres', qq{
+		SET chassis.flat_limit = 40;
+		CREATE TABLE $table (id bigint PRIMARY KEY, embedding vector($dim));
+		CREATE INDEX ${table}_idx ON $table
+			USING chassis (embedding vector_l2_ops)});
+	foreach my $step (
+		[ 'flat and a graph', 'true', 1, 120 ],
+		[ 'freed slots', 'id % 3 = 0', 121, 180 ])
+	{
+		my ($label, $gone, $first, $last) = @$step;
+
+		$primary->safe_psql('postgres', $_)
+		  foreach (
+			"DELETE FROM $table WHERE $gone",
+			"VACUUM $table",
+			qq{INSERT INTO $table SELECT id, $padded
+				FROM generate_series($first, $last) AS id});
+		$primary->wait_for_catchup($standby);
+		is( $standby->safe_psql('postgres', $scan),
+			$primary->safe_psql('postgres', $scan),
+			"$table: the standby answers like the primary: $label");
+		ChassisCluster->index_is_clean($standby, "${table}_idx",
+			"standby, $label");
+		ChassisData->index_is_whole($primary, $table, "${table}_idx", $label);
+	}
+}
+
 # ---- scans on the standby while the primary removes rows ----
 
 my $readers = ChassisData->start_pgbench(

@@ -123,6 +123,35 @@ foreach my $rows (300, 950, 1050, 1400, 2500, 4000)
 }
 recall_is_good('after crashes while inserting');
 
+# Rows that do not fit into a record with their slot: these are claimed first.
+$node->safe_psql(
+	'postgres', q{
+	SET chassis.flat_limit = 100;
+	CREATE TABLE wide (id bigint PRIMARY KEY, embedding vector(4100));
+	CREATE INDEX wide_idx ON wide USING chassis (embedding vector_l2_ops);
+	CREATE SEQUENCE wide_ids CACHE 1});
+foreach my $rows (60, 200, 400)
+{
+	my $load = ChassisData->start_pgbench(
+		$node, 'load',
+		clients => 4,
+		transactions => 1_000_000,
+		seed => $rows,
+		scripts => [
+			q{INSERT INTO wide
+			SELECT id, (test_vector(1, id, 32, 100, 0.3)
+				|| array_fill(0::real, ARRAY[4068]))::vector
+			FROM (SELECT nextval('wide_ids') AS id) AS i;
+			}
+		]);
+
+	wait_until("SELECT count(*) > $rows FROM wide");
+	crash_and_restart();
+	ChassisData->finish_pgbench($load);
+	ChassisData->index_survived($node, 'wide', 'wide_idx',
+		"killed while inserting row $rows of several pages");
+}
+
 # ---- VACUUM ----
 
 ChassisCluster->load_vectors($node, 'items', first => 2_000_000,

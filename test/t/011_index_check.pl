@@ -95,6 +95,8 @@ my @damages = (
 		sub { poke($META + 20, pack('L', 5)) } ],
 	[ 'P2', undef, 'extent behind the end of the file',
 		sub { poke($META + 620 + 8, pack('L', 100000)) } ],
+	[ 'P2', undef, 'extent in the blocks of another',
+		sub { poke($META + 620 + 12 + 8, pack('L', peek($META + 620 + 8, 'L', 4))) } ],
 	[ 'P2', undef, 'extent of another stream in its place',
 		sub { poke($META + 620, pack('L', 12)) } ],
 	[ 'P3', undef, 'graph page that says it is a vector page',
@@ -166,21 +168,30 @@ for my $i (0 .. $#damages)
 		"$invariant: $what");
 }
 
-# A scan of each may fail, but only with an error.
+# A scan of each and an insert into each may fail, but only with an error.
 for my $i (0 .. $#damages)
 {
-	$node->psql(
-		'postgres',
-		"BEGIN;
-		UPDATE pg_index SET indisvalid = indexrelid = 'items_$i'::regclass
-		WHERE indrelid = 'items'::regclass;
-		SET LOCAL enable_seqscan = off;
-		SET LOCAL enable_sort = off;
-		SELECT count(*) FROM (SELECT FROM items ORDER BY v <-> '[1,2,3,4]') x;
-		ROLLBACK");
+	foreach my $statement (
+		q{SELECT count(*) FROM (SELECT FROM items ORDER BY v <-> '[1,2,3,4]') x},
+		q{INSERT INTO items SELECT i, ARRAY[i, 2, 3, 4]::vector
+			FROM generate_series(1, 50) i})
+	{
+		$node->psql(
+			'postgres',
+			"BEGIN;
+			UPDATE pg_index
+			SET indisvalid = indexrelid = 'items_$i'::regclass,
+				indisready = indexrelid = 'items_$i'::regclass
+			WHERE indrelid = 'items'::regclass;
+			SET LOCAL enable_seqscan = off;
+			SET LOCAL enable_sort = off;
+			$statement;
+			ROLLBACK",
+			timeout => $PostgreSQL::Test::Utils::timeout_default);
+	}
 }
 is($node->safe_psql('postgres', 'SELECT count(*) FROM items'),
-	1540, 'the server is up after all scans');
+	1540, 'the server is up after all that');
 unlike(
 	PostgreSQL::Test::Utils::slurp_file($node->logfile),
 	qr/terminated by signal|PANIC/,

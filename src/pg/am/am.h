@@ -335,9 +335,9 @@ extern Size chs_stream_fill(ChsWal *wal, int stream, uint64 offset,
 
 /*
  * Finds a free slot of a level: by the insert pages, the free space map, then new
- * pages; makes sure that the vector stream covers the number, and that the map
- * names its pages.  Returns the page's buffer pinned and exclusively locked, *id
- * the number.  The caller fills the slot in one record and releases the buffer.
+ * pages; at level 0 makes sure that the vector stream covers the number.  Returns
+ * the page's buffer pinned and exclusively locked, *id the number.  The caller
+ * fills the slot in one record and releases the buffer.
  */
 extern Buffer chs_slot_find_free(ChsIndex *index, int level, ChsNodeId *id);
 

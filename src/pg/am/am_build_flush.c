@@ -249,7 +249,7 @@ return_vector_pages(ChsMetaPage meta, void *arg)
 
 /*
  * Gives the vector stream the pages that `nodes` vectors need, and those of
- * the free slots on the last graph page: who claims one of them expects its
+ * the free slots on the last graph page: who takes one of them expects its
  * vector's place to be there.  The blocks given back must read as new: who
  * gets them next may not write all of them.
  */

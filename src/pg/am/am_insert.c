@@ -225,7 +225,7 @@ start_graph(ChsMetaPage meta, void *arg)
 		return false;
 	meta->phase = CHS_PHASE_GRAPH;
 	meta->link_cursor = 0;
-	/* all slots handed out so far: whoever claims later reads this first */
+	/* all slots handed out so far: whoever takes one later reads this first */
 	meta->unlinked_end = meta->stream[CHS_STREAM_GRAPH(0)].pages_used *
 						 meta->per_page[0];
 	return true;

@@ -50,6 +50,34 @@ check_rows(const ChsMetaPageData *meta, const ChsColumnType *type)
 }
 
 /*
+ * Do the extents follow one another in the file, none empty, as they were
+ * appended?  A block that were two pages' would be locked twice by who holds
+ * two pages at a time.
+ */
+static bool
+extents_are_apart(const ChsMetaPageData *meta)
+{
+	uint64 next_block = meta->next_block;
+	uint32 next_page[CHS_STREAM_COUNT];
+
+	for (int s = 0; s < CHS_STREAM_COUNT; s++)
+		next_page[s] = meta->stream[s].pages_allocated;
+	for (uint32 i = meta->nextents; i-- > 0;)
+	{
+		const ChsExtent *extent = &meta->extent[i];
+		uint32 *end = &next_page[extent->stream % CHS_STREAM_COUNT];
+
+		if (extent->stream >= CHS_STREAM_COUNT || extent->first_page >= *end ||
+			(uint64) extent->start_block + (*end - extent->first_page) >
+				next_block)
+			return false;
+		*end = extent->first_page;
+		next_block = extent->start_block;
+	}
+	return next_block > CHS_METAPAGE_BLKNO;
+}
+
+/*
  * Is this a metapage whose numbers can be used as sizes and offsets without
  * harm?  Raises an error if not.
  */
@@ -74,6 +102,8 @@ check_meta(const ChsIndex *index)
 	if (meta->nextents > CHS_MAX_EXTENTS || meta->m > CHS_MAX_M ||
 		!check_rows(meta, index->opclass->type))
 		report_not_readable(rel, "Its metapage holds impossible numbers.");
+	if (!extents_are_apart(meta))
+		report_not_readable(rel, "Its extent map holds impossible numbers.");
 	for (int i = 0; i < 2; i++)
 	{
 		const ChsSlotLayout *layout = &meta->layout[i];
@@ -103,9 +133,7 @@ sort_map(ChsIndex *index)
 	memset(index->map_start, 0, sizeof(index->map_start));
 	for (uint32 i = 0; i < meta->nextents; i++)
 	{
-		if (meta->extent[i].stream >= CHS_STREAM_COUNT)
-			report_not_readable(index->rel, "Its extent map names an unknown "
-											"stream.");
+		Assert(meta->extent[i].stream < CHS_STREAM_COUNT);
 		index->map_start[meta->extent[i].stream + 1]++;
 	}
 	for (int s = 0; s < CHS_STREAM_COUNT; s++)

@@ -7,8 +7,8 @@
  * named place takes an advisory lock and releases it at once; a session of
  * the spec that holds the lock holds whoever comes by:
  *
- *	  step hold  { SELECT pg_advisory_lock(hashtext('after-claim')); }
- *	  step set   { SET chassis.stop_at = 'after-claim'; }
+ *	  step hold  { SELECT pg_advisory_lock(hashtext('before-publish')); }
+ *	  step set   { SET chassis.stop_at = 'before-publish'; }
  *
  * This is compiled for the specs only (-DCHS_STOPS).  A place must be one
  * where no content lock is held: the wait is interruptible and unbounded.

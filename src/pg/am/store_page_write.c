@@ -360,8 +360,13 @@ turn_slot(ChsIndex *index, ChsNodeRef ref, ChsSlotState from,
 /*
  * Makes a new node of level 0 and writes its row, all in one record.
  *
- * L1: the graph page, then the row's pages.  These are in the map, because the
- * hint that led to the graph page was in the same copy of the metapage.
+ * L1: the graph page, then the row's pages.  These are in the map: a page is
+ * handed out only when the map has the rows of all its slots (is_reserved(), and
+ * trim_vectors() for a build), hints and the free space map lead only to pages
+ * handed out, and our copy of the map is as new as that of the hint.
+ *
+ * In the record the row comes first, because replay goes page by page: who sees
+ * the node on a standby must see its row.
  */
 static ChsNodeRef
 publish_at_once(ChsIndex *index, const ChsNewNode *node, ChsSlotState state,
@@ -375,11 +380,15 @@ publish_at_once(ChsIndex *index, const ChsNewNode *node, ChsSlotState state,
 	int nrows = chs_stream_lock(index, CHS_STREAM_VECTOR, offset, row_bytes,
 								MAX_ROW_PAGES, rows);
 	bool fresh = PageIsNew(BufferGetPage(buffer));
+	Size written PG_USED_FOR_ASSERTS_ONLY;
 	ChsSlotHeader *slot;
 	ChsWal wal;
 	Page page;
 
 	chs_wal_begin(&wal, index);
+	written = chs_stream_fill(&wal, CHS_STREAM_VECTOR, offset, node->row,
+							  row_bytes, rows, nrows);
+	Assert(written == row_bytes);
 	page = chs_wal_page(&wal, buffer, fresh);
 	if (fresh)
 		chs_page_init(page, CHS_PAGE_GRAPH, 0);
@@ -389,8 +398,6 @@ publish_at_once(ChsIndex *index, const ChsNewNode *node, ChsSlotState state,
 	memcpy(slot->tid, node->tid, sizeof(slot->tid));
 	slot->overflow = 0;
 	write_node(index, page, slot, node, state, flags);
-	(void) chs_stream_fill(&wal, CHS_STREAM_VECTOR, offset, node->row,
-						   row_bytes, rows, nrows);
 	chs_wal_finish(&wal);
 	while (nrows > 0)
 		UnlockReleaseBuffer(rows[--nrows]);
